@@ -1,0 +1,1 @@
+"""Files, recipes and Beam: everything that touches the world."""

@@ -1,0 +1,1 @@
+"""Which documents, how often: pure functions over arrays."""

@@ -1,0 +1,1 @@
+"""The bundled mixture-of-experts trainer: reads shards, writes checkpoints."""
