@@ -54,7 +54,7 @@ class Rule:
 
 
 def decide(columns: pa.RecordBatch, rules: Sequence[Rule]) -> tuple[pa.RecordBatch, pa.Array]:
-    """Return (one bool column per rule, named after it; the name of each row's first failing rule, null if it passes)."""
+    """Return (one bool column per rule, named after it; the name of each row's first failing rule, else null)."""
     rows = columns.num_rows
     passed = [rule.passes(columns.column(rule.column)) for rule in rules]
     first = np.full(rows, -1, np.int32)
