@@ -1,4 +1,4 @@
-"""Make the shipped Unicode tables anew: `python -m filters.kernels.make_unicode` writes unicode.npz beside this file."""
+"""Make the shipped Unicode tables anew: `python -m filters.kernels.make_unicode` writes unicode.npz."""
 
 from __future__ import annotations
 

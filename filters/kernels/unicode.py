@@ -8,6 +8,7 @@ equal blocks stored once.
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -27,7 +28,7 @@ with (
 
 
 @njit(inline="always", **JIT)
-def decode(data: np.ndarray, at: int) -> tuple[int, int]:
+def decode(data: np.ndarray, at: int) -> tuple[Any, int]:
     """Return (code point, bytes it takes) at `at` of valid UTF-8."""
     first = np.int64(data[at])
     if first < 0x80:
@@ -51,6 +52,6 @@ def class_of(point: int) -> np.uint8:
 
 
 @njit(inline="always", **JIT)
-def lower_of(point: int) -> int:
+def lower_of(point: int) -> Any:
     """Return the lower case of a code point, where that is one code point; else the point itself."""
     return point + np.int64(LOWER_BLOCKS[(np.int64(LOWER_INDEX[point >> 8]) << 8) | (point & 0xFF)])
