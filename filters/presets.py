@@ -57,7 +57,7 @@ GOPHER_REPETITION = _preset(
 
 C4 = _preset(
     "c4",
-    "Raffel et al. 2020, Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, section 2.2",
+    "Raffel et al. 2020, Exploring the Limits of Transfer Learning with a Unified Transformer, section 2.2",
     c4_sentences=(5, None),
     lorem_ipsum=(None, 0),
     curly_brackets=(None, 0),
