@@ -1,0 +1,112 @@
+"""Mixture of experts: a sigmoid gate with a balancing bias, group-limited choice, and dropless experts.
+
+After DeepSeekMoE (arXiv 2401.06066) and DeepSeek-V3 (arXiv 2412.19437, section 2.1.2).
+
+Shapes: B sequences, T positions, N = B·T tokens, D hidden, E experts, G groups, K experts per token, P = N·K pairs of
+token and expert, F an expert's inner width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.attention import linear
+from train.config import ModelConfig
+
+
+class Routing(NamedTuple):
+    """Where the tokens of one layer went: the gate's scores [B, T, E] in (0, 1), the chosen experts [B, T, K]."""
+
+    scores_BTE: Tensor
+    chosen_BTK: Tensor
+
+
+class FeedForward(nn.Module):
+    """A gated feed-forward (SwiGLU): the dense layers', and the shared experts as one."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.gate_proj = linear(hidden, width)
+        self.up_proj = linear(hidden, width)
+        self.down_proj = linear(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Gate(nn.Module):
+    """Choose experts by score plus bias; weigh them by score alone. The bias learns from loads, not from gradients."""
+
+    e_score_correction_bias: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
+        self.register_buffer("e_score_correction_bias", torch.zeros(config.n_routed_experts))
+
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
+        """Return the weights of the chosen experts [B, T, K], and the routing. Computed in float32 throughout."""
+        with torch.autocast(x_BTD.device.type, enabled=False):
+            scores_BTE = functional.linear(x_BTD.float(), self.weight.float()).sigmoid()
+            chosen_BTK = self._choose(scores_BTE.detach() + self.e_score_correction_bias)
+            weights_BTK = scores_BTE.gather(-1, chosen_BTK)
+            weights_BTK = weights_BTK / (weights_BTK.sum(dim=-1, keepdim=True) + 1e-20)
+            return weights_BTK * self.config.routed_scaling_factor, Routing(scores_BTE, chosen_BTK)
+
+    def _choose(self, choice_BTE: Tensor) -> Tensor:
+        config = self.config
+        if config.topk_group < config.n_group:
+            choice_BTGX = choice_BTE.view(*choice_BTE.shape[:2], config.n_group, -1)
+            groups_BTG = choice_BTGX.topk(2, dim=-1).values.sum(dim=-1)
+            best = groups_BTG.topk(config.topk_group, dim=-1).indices
+            closed_BTG = torch.ones_like(groups_BTG, dtype=torch.bool).scatter(-1, best, False)
+            choice_BTE = choice_BTGX.masked_fill(closed_BTG[..., None], float("-inf")).flatten(-2)
+        return choice_BTE.topk(config.num_experts_per_tok, dim=-1, sorted=False).indices
+
+
+class Experts(nn.Module):
+    """All routed experts of a layer. Every chosen pair is computed; none is dropped, none is padded."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        experts, hidden, width = config.n_routed_experts, config.hidden_size, config.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * width, hidden))
+        self.down_proj = nn.Parameter(torch.empty(experts, hidden, width))
+
+    def forward(self, x_ND: Tensor, weights_NK: Tensor, chosen_NK: Tensor) -> Tensor:
+        kind = torch.get_autocast_dtype(x_ND.device.type) if torch.is_autocast_enabled(x_ND.device.type) else x_ND.dtype
+        per_token = chosen_NK.shape[1]
+        expert_P, order_P = chosen_NK.flatten().sort(stable=True)
+        token_P = order_P // per_token
+        experts = torch.arange(len(self.down_proj), device=x_ND.device)
+        ends_E = torch.searchsorted(expert_P, experts, right=True).to(torch.int32)
+        x_PD = x_ND.to(kind).index_select(0, token_P)
+        gate_PF, up_PF = _grouped(x_PD, self.gate_up_proj.to(kind), ends_E).chunk(2, dim=-1)
+        y_PD = _grouped(functional.silu(gate_PF) * up_PF, self.down_proj.to(kind), ends_E)
+        y_PD = y_PD * weights_NK.flatten().index_select(0, order_P)[:, None].to(kind)
+        return torch.zeros_like(x_ND, dtype=kind).index_add(0, token_P, y_PD)
+
+
+def _grouped(x_PI: Tensor, weights_EOI: Tensor, ends_E: Tensor) -> Tensor:
+    """Multiply each expert's run of rows, ending before `ends_E`, with that expert's matrix."""
+    return functional.grouped_mm(x_PI, weights_EOI.transpose(1, 2), offs=ends_E)
+
+
+class MixtureOfExperts(nn.Module):
+    """The routed experts each token chose, plus the shared ones every token goes through."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = Gate(config)
+        self.experts = Experts(config)
+        self.shared_experts = FeedForward(config.hidden_size, config.moe_intermediate_size * config.n_shared_experts)
+
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
+        weights_BTK, routing = self.gate(x_BTD)
+        routed_ND = self.experts(x_BTD.flatten(0, 1), weights_BTK.flatten(0, 1), routing.chosen_BTK.flatten(0, 1))
+        return routed_ND.view_as(x_BTD) + self.shared_experts(x_BTD), routing

@@ -1,0 +1,71 @@
+"""Cross-entropy of the output head, a few hundred tokens at a time.
+
+Logits of a whole batch over a whole vocabulary are the largest thing a small model makes (268 MB for 2,048 tokens over
+32,768 words). Made piece by piece, with the gradient taken at once, they are never held and never computed twice.
+
+Shapes: N tokens, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORED = -1  # as a target: this position is not to be learned
+PIECE = 512  # tokens
+
+
+def _product_kind(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+
+
+class _HeadLoss(torch.autograd.Function):
+    """The sum of -log p(target), which takes its gradients while the logits are there."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
+        kind = _product_kind(hidden_ND)
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            narrow_VD = weight_VD.to(kind)
+            total = hidden_ND.new_zeros((), dtype=torch.float32)
+            gradient_ND = torch.empty_like(hidden_ND)
+            gradient_VD = torch.zeros_like(weight_VD)
+            for start in range(0, len(hidden_ND), PIECE):
+                piece_ND, piece_N = hidden_ND[start : start + PIECE].to(kind), target_N[start : start + PIECE]
+                logits_NV = (piece_ND @ narrow_VD.T).float()
+                learned_N = piece_N != IGNORED
+                target_N1 = piece_N.clamp(min=0)[:, None]
+                log_sum_N = logits_NV.logsumexp(dim=-1)
+                total += ((log_sum_N - logits_NV.gather(1, target_N1)[:, 0]) * learned_N).sum()
+                slope_NV = logits_NV.sub_(log_sum_N[:, None]).exp_()
+                slope_NV.scatter_add_(1, target_N1, torch.full_like(target_N1, -1, dtype=torch.float32))
+                slope_NV = slope_NV.mul_(learned_N[:, None]).to(kind)
+                gradient_ND[start : start + PIECE] = slope_NV @ narrow_VD
+                gradient_VD += slope_NV.T @ piece_ND
+        ctx.save_for_backward(gradient_ND, gradient_VD)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, Tensor, None]:
+        gradient_ND, gradient_VD = ctx.saved_tensors
+        return gradient_ND * upstream[0], gradient_VD * upstream[0], None
+
+
+def head_loss(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
+    """Return the sum over tokens of -log p(target) in nats, float32. Targets of IGNORED count nothing."""
+    return _HeadLoss.apply(hidden_ND, weight_VD, target_N)  # type: ignore[no-untyped-call]
+
+
+@torch.no_grad()
+def token_losses(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
+    """Return -log p(target) of every token in nats, float32 [N]; 0 where the target is IGNORED."""
+    kind = _product_kind(hidden_ND)
+    losses = []
+    for start in range(0, len(hidden_ND), PIECE):
+        piece_N = target_N[start : start + PIECE]
+        logits_NV = (hidden_ND[start : start + PIECE].to(kind) @ weight_VD.to(kind).T).float()
+        picked_N = logits_NV.gather(1, piece_N.clamp(min=0)[:, None])[:, 0]
+        losses.append((logits_NV.logsumexp(dim=-1) - picked_N) * (piece_N != IGNORED))
+    return torch.cat(losses)
