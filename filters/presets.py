@@ -83,3 +83,12 @@ STARCODER = _preset(
 PRESETS: dict[str, Preset] = {
     preset.name: preset for preset in (GOPHER_QUALITY, GOPHER_REPETITION, C4, FINEWEB, STARCODER)
 }
+
+SETS: dict[str, frozenset[str]] = {
+    # Licences that ask for attribution at most, by SPDX identifier (Blue Oak Council list, bronze and better).
+    "permissive": frozenset(
+        ["0BSD", "Apache-2.0", "Artistic-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "MIT", "MIT-0"]
+        + ["NCSA", "PostgreSQL", "Python-2.0", "Unlicense", "UPL-1.0", "Zlib"]
+    ),
+}
+"""Sets of values that a rule's `in` may name instead of listing them."""

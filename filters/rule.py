@@ -43,6 +43,11 @@ class Rule:
             passed &= values <= self.maximum
         return passed
 
+    def key(self) -> list[object]:
+        """Return what tells this rule from any other, as JSON values: `str` rounds."""
+        among = None if self.among is None else sorted(self.among)
+        return [self.name, self.column, self.minimum, self.maximum, among]
+
     def __str__(self) -> str:
         if self.among is not None:
             return f"{self.column} in {{{', '.join(sorted(self.among))}}}"

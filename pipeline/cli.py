@@ -1,0 +1,167 @@
+"""The command: `corpusmill run|plan|check|report|why|train|demo`.
+
+Exit codes: 0 done, 2 a recipe, run or input that cannot be used, 3 more records rejected than the budget allows.
+Modules are imported by the verb that needs them: help takes no longer than Python's own start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+USAGE, OVER_BUDGET = 2, 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command."""
+    from train.command import add_arguments
+
+    root = argparse.ArgumentParser(
+        prog="corpusmill",
+        description="Curate web, books and code into pretraining shards, with a receipt for every document.",
+        epilog="Example: corpusmill run recipe.yaml --out run/   then: corpusmill why run/ DOCUMENT",
+    )
+    verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    run = verbs.add_parser("run", help="curate: run a recipe into a folder")
+    run.add_argument("recipe", help="the recipe, a YAML file")
+    run.add_argument("--out", required=True, help="the run folder; a finished or broken run there is taken up again")
+    run.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    run.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    run.add_argument("options", nargs="*", help="after `--`: options of the Beam runner, such as --runner=…")
+
+    for verb, text in (
+        ("plan", "show what a run would read and do"),
+        ("check", "check a recipe, and name every fault"),
+    ):
+        verbs.add_parser(verb, help=text).add_argument("recipe")
+
+    report = verbs.add_parser("report", help="write report.html of a run anew, and say where it is")
+    report.add_argument("run")
+
+    why = verbs.add_parser("why", help="say why a document was kept or dropped")
+    why.add_argument("run")
+    why.add_argument("document", help="its id or url")
+
+    add_arguments(verbs.add_parser("train", help="train a mixture of experts on the shards of a run"))
+
+    demo = verbs.add_parser("demo", help="curate and train on what every machine has, offline")
+    demo.add_argument("--out", default="demo-run", help="where to put it (default: demo-run)")
+    demo.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    # A user's own pipeline.py or train.py in the current folder must not shadow ours in worker processes.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    given = sys.argv[1:] if arguments is None else arguments
+    chosen = parser().parse_args(given)
+    try:
+        return VERBS[chosen.verb](chosen)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def fail(message: str, code: int = USAGE) -> int:
+    """Print what is wrong, safely, and return the exit code."""
+    from pipeline.terminal import safe
+
+    for line in message.splitlines():
+        print(safe(line), file=sys.stderr)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pipeline.recipe import RecipeError, load
+    from pipeline.run import RunError, run, summary
+
+    if arguments.workers < 1:
+        return fail("--workers: at least 1 is wanted")
+    try:
+        outcome = run(load(arguments.recipe), arguments.out, arguments.workers, arguments.options, arguments.quiet)
+    except (RecipeError, RunError) as error:
+        return fail(str(error))
+    print(summary(outcome))
+    if outcome.over_budget:
+        return fail(outcome.budget_message(), OVER_BUDGET)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from pipeline.recipe import RecipeError, load
+
+    try:
+        recipe = load(arguments.recipe)
+    except RecipeError as error:
+        return fail(str(error))
+    print(f"{arguments.recipe}: no fault found; corpora: {', '.join(recipe.corpora)}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from pipeline.plan import make_plan
+    from pipeline.read import SourceError
+    from pipeline.recipe import RecipeError, load
+    from pipeline.run import described
+
+    try:
+        print(described(make_plan(load(arguments.recipe), ".")))
+    except (RecipeError, SourceError) as error:
+        return fail(str(error))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from pipeline.report import write_report
+    from pipeline.run import RunError
+
+    try:
+        print(write_report(arguments.run))
+    except RunError as error:
+        return fail(str(error))
+    return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    from pipeline.run import RunError
+    from pipeline.why import why
+
+    try:
+        print(why(arguments.run, arguments.document))
+    except RunError as error:
+        return fail(str(error))
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from train.command import run
+
+    return run(arguments)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from pipeline.demo import demo
+
+    return demo(Path(arguments.out), arguments.steps)
+
+
+VERBS = {
+    "run": _run,
+    "check": _check,
+    "plan": _plan,
+    "report": _report,
+    "why": _why,
+    "train": _train,
+    "demo": _demo,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

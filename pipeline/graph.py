@@ -1,0 +1,106 @@
+"""The Beam graph: a plan → its stages on an engine.
+
+Four transforms make the whole of it: Create, ParDo, GroupByKey, Flatten; every ParDo has one untagged output, nothing
+is a side input, and every branch reaches the last transform. Such a graph runs on every Beam runner. What travels is
+`(int, bytes)`: a number and a message of a few kilobytes; documents stay in files that messages name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.plan import Plan
+
+Message = tuple[int, bytes]
+Messages = tuple[int, Iterable[bytes]]
+
+
+class Stage(beam.DoFn):
+    """Run one stage on each element: a message, or the messages that came together under a key."""
+
+    def __init__(self, plan: str, stage: str) -> None:
+        self._plan = plan
+        self._stage = stage
+
+    def setup(self) -> None:
+        from pipeline.stages import STAGES
+        from pipeline.stages.work import work_of
+
+        self._work, self._run = work_of(self._plan), STAGES[self._stage]
+
+    def process(self, element: Message | Messages) -> Iterator[Message]:
+        key, value = element
+        yield from self._run(self._work, key, [value] if isinstance(value, bytes) else list(value))
+
+
+class ToOne(beam.DoFn):
+    """Give every message the key 0, so that they come together."""
+
+    def process(self, element: Message) -> Iterator[Message]:
+        yield 0, element[1]
+
+
+def build(pipeline: beam.Pipeline, plan: Plan) -> None:
+    """Add the stages of a plan to a Beam pipeline."""
+    shipped = plan.to_json()
+
+    def each(messages: beam.PCollection, label: str, stage: str) -> beam.PCollection:
+        return messages | label >> beam.ParDo(Stage(shipped, stage)).with_output_types(tuple[int, bytes])
+
+    def together(label: str, stage: str, *messages: beam.PCollection) -> beam.PCollection:
+        """Bring together the messages of all branches that have the same key."""
+        merged = messages[0] if len(messages) == 1 else messages | f"{label}: merge" >> beam.Flatten()
+        return each(merged | f"{label}: group" >> beam.GroupByKey(), label, stage)
+
+    def all_in_one(label: str, stage: str, *messages: beam.PCollection) -> beam.PCollection:
+        keyed = [
+            branch | f"{label}: to one {index}" >> beam.ParDo(ToOne()).with_output_types(tuple[int, bytes])
+            for index, branch in enumerate(messages)
+        ]
+        return together(label, stage, *keyed)
+
+    # the largest units first, so that none is started when all others are done
+    order = sorted(range(len(plan.units)), key=lambda number: (-plan.units[number].size, number))
+    units = [(number, plan.units[number].to_json().encode()) for number in order]
+    created = pipeline | "Name work units" >> beam.Create(units, reshuffle=False).with_output_types(tuple[int, bytes])
+    read = together("Read and edit", "read_unit", created)
+    pieces = each(together("Measure", "measure_piece", read), "Decide", "decide_piece")
+
+    if plan.deduplicates:
+        hashes = each(pieces, "Hash", "hash_piece")
+        links = together("Link equal hashes", "link_bucket", hashes)
+        members = all_in_one("Connect components", "connect", links)
+        files = together("Gather members", "gather_members", pieces, members)
+        removed = together("Find duplicates", "walk_bucket", files)
+        pieces = together("Drop duplicates", "drop_duplicates", pieces, removed)
+
+    if plan.recipe.sample.semantic is not None:
+        embedded = each(pieces, "Embed", "embed_piece")
+        centres = all_in_one("Fit clusters", "fit_clusters", embedded)
+        assigned = together("Assign clusters", "assign_piece", embedded, centres)
+        similar = together("Find semantic duplicates", "thin_bucket", assigned)
+        pieces = together("Drop semantic duplicates", "drop_similar", embedded, similar)
+
+    tokenizer = all_in_one("Make tokenizer", "make_tokenizer", pieces)
+    tokenised = together("Tokenise", "tokenise_piece", pieces, tokenizer)
+    mixture = all_in_one("Reach mixture", "mix", tokenised)
+    finished = together("Finish pieces", "finish_piece", tokenised, mixture)
+    shards = together("Pack shards", "pack_shard", each(finished, "Send to shards", "send_to_shards"))
+    all_in_one("Publish", "publish", finished, shards)
+
+
+def run(plan: Plan, workers: int, options: list[str]) -> None:
+    """Run a plan to its end: on the embedded runner with `workers` processes, or as Beam's own `options` say."""
+    given = list(options)
+    if not any(option.startswith("--runner") for option in given):
+        # named explicitly: Beam's default would try to download another runner on every run
+        mode = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
+        given += ["--runner=FnApiRunner", *(mode if workers > 1 else ["--direct_running_mode=in_memory"])]
+    if "--save_main_session" not in given:
+        given.append("--no_save_main_session")
+    pipeline = beam.Pipeline(options=PipelineOptions(given))
+    build(pipeline, plan)
+    pipeline.run().wait_until_finish()

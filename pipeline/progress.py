@@ -1,0 +1,97 @@
+"""A progress line over the whole run, from what the workers note about the stages they finish.
+
+Workers append lines to files of their own (`Work.progress`); this watches them. On storage that is not a local folder
+there is nothing to watch: the runner's own interface shows the progress there.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+
+from pipeline.plan import Plan
+from pipeline.store import Store
+
+COST = {
+    "read": 6.0,
+    "measure": 2.0,
+    "deduplicate": 0.5,
+    "embed": 6.0,
+    "sample": 0.3,
+    "tokenizer": 4.0,
+    "tokenise": 3.0,
+    "finish": 1.0,
+}
+"""Relative cost of each stage per byte, measured on mixed text: what the estimate of the time left rests on."""
+
+FOLDER = "work/progress"
+
+
+class Progress:
+    """Show how far a run is while the `with` block runs: one live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, plan: Plan, quiet: bool = False) -> None:
+        self._store = Store(plan.root)
+        self._bytes = max(1, sum(unit.size for unit in plan.units))
+        skipped = set() if plan.recipe.sample.semantic else {"embed", "sample"}
+        skipped |= set() if plan.deduplicates else {"deduplicate"}
+        self._cost = {stage: cost for stage, cost in COST.items() if stage not in skipped}
+        self._live = sys.stderr.isatty()
+        self._every = 0.5 if self._live else 10.0
+        self._quiet = quiet or not self._store.local
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Progress:
+        for name in self._store.names(FOLDER) if self._store.local else []:
+            self._store.remove(name)
+        self._started = time.monotonic()
+        if not self._quiet:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._live and not self._quiet:
+            sys.stderr.write("\r\x1b[K")
+
+    def _watch(self) -> None:
+        while not self._end.wait(self._every):
+            line = self.line(time.monotonic() - self._started)
+            sys.stderr.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
+            sys.stderr.flush()
+
+    def line(self, seconds: float) -> str:
+        """Return the line for now: the share done, the stage, documents, source MB per second, and the time left."""
+        done: dict[str, int] = {}
+        documents: dict[str, int] = {}
+        last = "read"
+        for name in self._store.names(FOLDER):
+            for entry in self._store.read(name).decode("ascii", "replace").splitlines():
+                parts = entry.split(" ")
+                if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+                    last = parts[0] if parts[0] != "read" else last
+                    documents[parts[0]] = documents.get(parts[0], 0) + int(parts[1])
+                    done[parts[0]] = done.get(parts[0], 0) + int(parts[2])
+        text = max(1, done.get("measure", 0), done.get("tokenise", 0))
+        read = min(1.0, done.get("read", 0) / self._bytes)
+        share = self._cost["read"] * read
+        for stage, cost in self._cost.items():
+            if stage != "read":
+                share += cost * min(1.0, done.get(stage, 0) / text) * read
+        share = min(0.99, share / sum(self._cost.values()))
+        left = f"{_clock(seconds * (1 - share) / share)} left" if share > 0.02 else "estimating"
+        speed = done.get("read", 0) / 1e6 / max(seconds, 1e-9)
+        read_documents = documents.get("read", 0)
+        return f"{share:4.0%}  {last:<11} {read_documents:>9,} documents  {speed:6.1f} MB/s  {_clock(seconds)} gone, {left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    return f"{minutes}:{rest:02}"

@@ -1,0 +1,171 @@
+"""The recipe: what the user writes, as validated values.
+
+`load` reads YAML 1.2 (so `no` is Norwegian, not false) and `parse` the same object from Python. Both report every
+fault at once, each as `file:line: path: what was found, what would be right`; neither touches data.
+Relative paths in a recipe are relative to the recipe's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+OURS = ("id", "text", "url", "licence", "repository", "programming_language")
+"""Columns of a document that a source's own column may fill."""
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class Part(BaseModel):
+    """A part of a recipe: immutable, and no key goes unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Read(Part):
+    format: Literal["warc", "wet", "jsonl", "parquet", "text", "code"]
+    paths: Names = Field(min_length=1)
+
+
+class Bound(Part):
+    """`min` ≤ value ≤ `max`, or value `in` a list (or a set that we name, such as `permissive`)."""
+
+    min: float | None = None
+    max: float | None = None
+    among: Names | None = Field(default=None, alias="in")
+
+    @model_validator(mode="after")
+    def bounded(self) -> Bound:
+        if self.min is None and self.max is None and self.among is None:
+            raise ValueError("a rule needs min, max or in")
+        if self.among is not None and not (self.min is None and self.max is None):
+            raise ValueError("a rule has either in, or min and max")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing could pass")
+        return self
+
+
+class Corpus(Part):
+    read: Read
+    columns: dict[Literal["id", "text", "url", "licence", "repository", "programming_language"], str] = {}
+    edits: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    rules: dict[str, Bound] = {}
+
+
+class Exact(Part):
+    unit: Literal["document"] = "document"
+
+
+class Near(Part):
+    threshold: float = Field(default=0.8, gt=0, le=1)
+
+
+class Deduplicate(Part):
+    priority: tuple[str, ...] = ()
+    exact: Exact | None = None
+    near: Near | None = None
+
+
+class Semantic(Part):
+    model: str = "bundled"
+    clusters: int = Field(default=64, ge=1, le=65_536)
+    similarity: float = Field(default=0.95, gt=0, le=1)
+
+
+class Sample(Part):
+    semantic: Semantic | None = None
+    mixture: dict[str, Annotated[float, Field(ge=0)]] = {}
+
+
+class Train(Part):
+    train: int = Field(ge=257, le=1 << 20)
+
+
+class Shards(Part):
+    tokenizer: Train | str = Train(train=32_768)
+    tokens: int = Field(default=64_000_000, ge=1)  # in a shard, at most (one document may exceed it)
+
+
+class Budget(Part):
+    rejects: float = Field(default=0.01, ge=0, le=1)
+
+
+class Recipe(Part):
+    """A whole recipe. `base` is the folder that its relative paths start from."""
+
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    corpora: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Corpus] = Field(min_length=1)
+    deduplicate: Deduplicate | None = None
+    sample: Sample = Sample()
+    shards: Shards = Shards()
+    plugins: Names = ()
+    budget: Budget = Budget()
+    base: str = Field(default=".", exclude=True)
+
+    def to_json(self) -> str:
+        """Return the recipe as canonical JSON, all defaults filled in, without `base`."""
+        return json.dumps(self.model_dump(by_alias=True), sort_keys=True, ensure_ascii=False)
+
+    def located(self, path: str) -> str:
+        """Return a path of the recipe as one that can be opened: relative ones start at `base`."""
+        return path if "://" in path or Path(path).is_absolute() else str(Path(self.base) / path)
+
+
+class RecipeError(ValueError):
+    """What is wrong with a recipe: every fault, one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def load(path: str | Path) -> Recipe:
+    """Read, validate and check a recipe file; raise RecipeError with every fault in it."""
+    from pipeline.recipe_yaml import read_yaml
+
+    data, lines = read_yaml(Path(path))
+    return parse(data, base=str(Path(path).resolve().parent), name=str(path), lines=lines)
+
+
+def parse(
+    data: Mapping[str, Any],
+    base: str = ".",
+    name: str = "recipe",
+    lines: Mapping[tuple[str | int, ...], int] | None = None,
+) -> Recipe:
+    """Validate and check a recipe given as an object; `lines` maps a path inside it to its line in the file `name`."""
+    from pipeline.recipe_check import check, explain
+
+    faults: list[tuple[tuple[str | int, ...], str]] = []
+    recipe = None
+    try:
+        recipe = Recipe.model_validate({**data, "base": base})
+    except ValidationError as error:
+        faults += [fault for one in error.errors() if (fault := explain(one, Recipe)) is not None]
+    faults += check(data, base)
+    if faults or recipe is None:
+        located = sorted({(_line(path, lines), ".".join(map(str, path)), message) for path, message in faults})
+        raise RecipeError(
+            [
+                f"{name}:{line}: {path + ': ' if path else ''}{message}" if line else f"{name}: {path}: {message}"
+                for line, path, message in located
+            ]
+        )
+    return recipe
+
+
+def _line(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int] | None) -> int:
+    """Return the line of a path, or of the nearest part around it that has one; 0 when there are no lines."""
+    while lines and path not in lines and path:
+        path = path[:-1]
+    return lines.get(path, 1) if lines else 0

@@ -1,0 +1,180 @@
+"""What a recipe must satisfy beyond its shape: names that exist, with the nearest spelling for those that do not.
+
+The checks run on the data as written, so that faults of shape and faults of meaning are reported together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from filters.signal import SignalError
+
+Path_ = tuple[str | int, ...]
+Fault = tuple[Path_, str]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest spelling among `known`, else the list of what is known."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(choices)}" if choices else ""
+
+
+def explain(error: Mapping[str, Any], root: type[BaseModel]) -> Fault | None:
+    """Turn one of pydantic's errors into (path, message); None for those that only repeat another."""
+    location: Path_ = tuple(part for part in error["loc"] if part not in ("[key]", "Train", "str"))
+    kind, found = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        return location, f"unknown key{nearest(location[-1], _keys(root, location[:-1]))}"
+    if kind == "missing":
+        return location[:-1], f"{location[-1]!r} is missing"
+    if kind == "literal_error":
+        allowed = [part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return location, f"{found!r} is not one of {', '.join(allowed)}" + _did_you_mean(found, allowed)
+    if kind == "model_type" or kind == "dict_type":
+        return location, f"a mapping is wanted here, found {_shown(found)}"
+    if kind == "tuple_type":
+        return location, f"a list is wanted here, found {_shown(found)}"
+    if kind == "string_type" and "Train" not in error["loc"] and "str" in error["loc"]:
+        return None  # the other branch of `tokenizer` says more
+    message = error["msg"].removeprefix("Value error, ")
+    return location, f"{message[:1].lower()}{message[1:]}" + (
+        "" if kind == "value_error" else f"; found {_shown(found)}"
+    )
+
+
+def check(data: Mapping[str, Any], base: str) -> list[Fault]:
+    """Return the faults of meaning: unknown presets, edits, rule columns, corpora, sets, models, plugins."""
+    faults: list[Fault] = []
+    corpora = data.get("corpora")
+    corpora = corpora if isinstance(corpora, Mapping) else {}
+    kinds = _column_types(data, base, faults)
+    for name, corpus in corpora.items():
+        if isinstance(corpus, Mapping):
+            faults += _check_corpus(("corpora", name), corpus, kinds)
+    for path, named in (
+        (("deduplicate", "priority"), _get(data, "deduplicate", "priority")),
+        (("sample", "mixture"), _get(data, "sample", "mixture")),
+    ):
+        for index, name in enumerate(named if isinstance(named, (list, tuple, Mapping)) else ()):
+            if name not in corpora:
+                where = (*path, name) if isinstance(named, Mapping) else (*path, index)
+                faults.append((where, f"no corpus is called {name!r}{nearest(name, corpora)}"))
+    mixture = _get(data, "sample", "mixture")
+    if isinstance(mixture, Mapping) and mixture and all(isinstance(share, (int, float)) for share in mixture.values()):
+        if sum(mixture.values()) <= 0:
+            faults.append((("sample", "mixture"), "all shares are 0: nothing would be left"))
+        faults += [
+            (("sample", "mixture"), f"corpus {name!r} has no share; name every corpus (0 keeps nothing of it)")
+            for name in corpora
+            if name not in mixture
+        ]
+    tokenizer = _get(data, "shards", "tokenizer")
+    if isinstance(tokenizer, str) and not tokenizer.startswith("path:"):
+        faults.append(
+            (("shards", "tokenizer"), f"{tokenizer!r} is neither 'path:<tokenizer.json>' nor {{train: <size>}}")
+        )
+    model = _get(data, "sample", "semantic", "model")
+    if isinstance(model, str) and not model.startswith(("bundled", "path:", "hf:")):
+        known = "bundled, bundled:minilm, path:<folder> or hf:<name>@<revision>"
+        faults.append((("sample", "semantic", "model"), f"{model!r} is no model; give {known}"))
+    return faults
+
+
+def _check_corpus(at: Path_, corpus: Mapping[str, Any], kinds: Mapping[str, pa.DataType] | None) -> list[Fault]:
+    from filters.presets import PRESETS, SETS
+    from pipeline.edit import EDITS
+
+    faults: list[Fault] = []
+    for key, known, what in (("edits", EDITS, "edit"), ("presets", PRESETS, "preset")):
+        names = corpus.get(key)
+        for index, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
+            if name not in known:
+                faults.append(((*at, key, index), f"unknown {what} {name!r}{nearest(name, known)}"))
+            elif names is not None and name in names[:index]:
+                faults.append(((*at, key, index), f"{what} {name!r} is named twice"))
+    rules = corpus.get("rules")
+    for column, bound in rules.items() if isinstance(rules, Mapping) and kinds is not None else ():
+        assert kinds is not None
+        where = (*at, "rules", column)
+        if column not in kinds:
+            faults.append((where, f"no signal writes {column!r}{nearest(column, kinds)}"))
+            continue
+        if not isinstance(bound, Mapping):
+            continue
+        text = pa.types.is_string(kinds[column]) or pa.types.is_large_string(kinds[column])
+        if text and ("min" in bound or "max" in bound):
+            faults.append((where, f"{column!r} is text: give in: [...], not min or max"))
+        if not text and "in" in bound:
+            faults.append((where, f"{column!r} is a number: give min or max, not in"))
+        if isinstance(bound.get("in"), str) and bound["in"] not in SETS:
+            faults.append(
+                ((*where, "in"), f"no set is called {bound['in']!r}; give a list, or one of {', '.join(SETS)}")
+            )
+    return faults
+
+
+def _column_types(data: Mapping[str, Any], base: str, faults: list[Fault]) -> Mapping[str, pa.DataType] | None:
+    """Return every column a rule may name, with its type; None if a plugin cannot be loaded (its fault is added)."""
+    from pipeline.plugins import column_types, writers
+
+    plugins = data.get("plugins") or ()
+    plugins = [plugins] if isinstance(plugins, str) else plugins
+    paths = [str(Path(base) / str(path)) for path in plugins] if isinstance(plugins, (list, tuple)) else []
+    broken = False
+    for index, path in enumerate(paths):
+        try:
+            writers([path])
+        except Exception as error:  # a user's file may fail in any way; the recipe's fault list names it
+            faults.append((("plugins", index), f"cannot be used: {error}"))
+            broken = True
+    if broken:
+        return None
+    try:
+        return column_types(writers(paths))
+    except SignalError as error:
+        faults.append((("plugins",), str(error)))
+        return None
+
+
+def _keys(model: type[BaseModel], path: Path_) -> list[str]:
+    """Return the keys that the part of the recipe at `path` may have."""
+    current: Any = model
+    for part in path:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
+            current = _model_in(field.annotation) if field else None
+        # a mapping by name (corpora, rules) leads to the model of its values, which `_model_in` has found already
+    if not (isinstance(current, type) and issubclass(current, BaseModel)):
+        return []
+    return [field.alias or name for name, field in current.model_fields.items() if name != "base"]
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+def _get(data: Any, *path: str) -> Any:
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _did_you_mean(found: object, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(found), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

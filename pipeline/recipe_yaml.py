@@ -1,0 +1,80 @@
+"""Recipe files: YAML 1.2 in, plain values and the line of each out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 100_000
+
+Lines = dict[tuple[str | int, ...], int]
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Return the mapping in a YAML file and the line (from 1) of every key and item; raise RecipeError for bad YAML."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    from pipeline.recipe import RecipeError
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise RecipeError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise RecipeError([f"{path}:{line}: byte {error.start} is not UTF-8; a recipe is UTF-8 text"]) from None
+    if len(content) > MAX_BYTES:
+        raise RecipeError([f"{path}: more than {MAX_BYTES} bytes; a recipe is a page of YAML"])
+    yaml = YAML(typ="rt", pure=True)
+    yaml.allow_duplicate_keys = False
+    try:
+        root = yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = (error.problem or error.context or "not YAML").splitlines()[0]
+        raise RecipeError([f"{path}:{mark.line + 1 if mark else 1}: {problem}"]) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError([f"{path}: not YAML: {str(error).splitlines()[0]}"]) from None
+    if not isinstance(root, dict):
+        found = "nothing" if root is None else type(root).__name__
+        raise RecipeError([f"{path}:1: a recipe is a mapping that starts with 'corpora:'; found {found}"])
+    lines: Lines = {}
+    return _plain(root, (), lines, path), lines
+
+
+def _plain(node: Any, at: tuple[str | int, ...], lines: Lines, path: Path) -> Any:
+    """Turn ruamel's nodes into plain values, noting lines; aliases are followed, up to a number of nodes in all."""
+    from pipeline.recipe import RecipeError
+
+    if len(lines) > MAX_NODES:
+        raise RecipeError([f"{path}: more than {MAX_NODES} values after following aliases"])
+    if isinstance(node, dict):
+        result: dict[Any, Any] = {}
+        for key, value in node.items():
+            lines[(*at, key)] = _line(node, key, lines.get(at, 1))
+            result[key] = _plain(value, (*at, key), lines, path)
+        return result
+    if isinstance(node, list):
+        items = []
+        for index, value in enumerate(node):
+            lines[(*at, index)] = _line(node, index, lines.get(at, 1))
+            items.append(_plain(value, (*at, index), lines, path))
+        return items
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    raise RecipeError(
+        [f"{path}:{lines.get(at, 1)}: {'.'.join(map(str, at))}: a {type(node).__name__} has no place here"]
+    )
+
+
+def _line(node: Any, key: Any, around: int) -> int:
+    """Return the line of a key or an item; that of what is around it where a merge or an alias brought it in."""
+    found = (node.lc.data or {}).get(key)
+    return found[0] + 1 if found else around

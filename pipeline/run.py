@@ -1,0 +1,143 @@
+"""One execution: from a recipe to a published run folder, and what it came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import manifest
+from pipeline.plan import Plan, make_plan
+from pipeline.read import SourceError
+from pipeline.recipe import Recipe
+from pipeline.store import Store
+
+
+class RunError(RuntimeError):
+    """A run cannot start, or a folder is not a finished run: says where, what was found, what would be right."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `already` says that it was finished before, and nothing was done."""
+
+    root: str
+    manifest: Mapping[str, Any]
+    seconds: float
+    already: bool
+    over_budget: bool
+
+    def budget_message(self) -> str:
+        rejected, read = self.manifest["documents"]["rejected"], self.manifest["documents"]["read"]
+        share = manifest.share_rejected(self.manifest)
+        allowed = self.manifest["recipe"]["budget"]["rejects"]
+        return (
+            f"{rejected} of {read + rejected} records were rejected ({share:.2%}); the recipe's budget.rejects allows "
+            f"{allowed:.2%}. {self.root}/rejects/ lists them; no {manifest.NAME} was published."
+        )
+
+
+def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (), quiet: bool = True) -> Outcome:
+    """Run a recipe into the folder `out`; take up a broken run there; do nothing if it is finished already."""
+    started = time.monotonic()
+    try:
+        plan = make_plan(recipe, out)
+    except SourceError as error:
+        raise RunError(str(error)) from None
+    store = Store(out)
+    for name in (manifest.NAME, manifest.OVER_BUDGET):
+        if store.exists(name):
+            found = store.read_json(name)
+            if found.get("run") == plan.key:
+                return Outcome(out, found, time.monotonic() - started, True, name == manifest.OVER_BUDGET)
+    from pipeline import graph
+    from pipeline.progress import Progress
+    from pipeline.report import write_report
+
+    try:
+        store.clear_temporary()
+        store.write("recipe.yaml", _as_yaml(recipe))
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
+    store.remove(manifest.NAME)
+    store.remove(manifest.OVER_BUDGET)
+    with Progress(plan, quiet):
+        graph.run(plan, workers, list(options))
+    over = not store.exists(manifest.NAME)
+    published = store.read_json(manifest.OVER_BUDGET if over else manifest.NAME)
+    write_report(out)
+    return Outcome(out, published, time.monotonic() - started, False, over)
+
+
+def open_manifest(root: str) -> dict[str, Any]:
+    """Return the manifest of a run folder; raise RunError if there is none."""
+    store = Store(root)
+    for name in (manifest.NAME, manifest.OVER_BUDGET):
+        if store.exists(name):
+            found: dict[str, Any] = store.read_json(name)
+            return found
+    raise RunError(
+        f"{root}: no {manifest.NAME}: not a finished run folder (`corpusmill run RECIPE --out {root}` makes one)"
+    )
+
+
+def _as_yaml(recipe: Recipe) -> bytes:
+    """Return the recipe with all defaults filled in; JSON is YAML."""
+    import json
+
+    return json.dumps(json.loads(recipe.to_json()), indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def summary(outcome: Outcome) -> str:
+    """Return what a run came to, as a few lines for a terminal."""
+    if outcome.already:
+        return f"{outcome.root}: finished already, nothing to do (the recipe, the sources and the code are the same)"
+    lines = [f"{'corpus':<14}{'read':>10}{'kept':>10}{'rejected':>10}  dropped"]
+    corpora = outcome.manifest["corpora"]
+    for name, corpus in [*((n, c["documents"]) for n, c in corpora.items()), ("all", outcome.manifest["documents"])]:
+        stages = _by_stage(corpus["dropped"])
+        dropped = ", ".join(f"{stage} {count:,}" for stage, count in stages.items() if count)
+        lines.append(f"{name:<14}{corpus['read']:>10,}{corpus['kept']:>10,}{corpus['rejected']:>10,}  {dropped or '–'}")
+    for name, corpus in corpora.items():
+        documents = corpus["documents"]
+        if documents["read"] and not documents["kept"]:
+            lines.append(
+                f"note: nothing of {name!r} was kept; `corpusmill report {outcome.root}` shows which rules failed"
+            )
+    tokens = sum(corpus["tokens"]["kept"] for corpus in corpora.values())
+    lines.append(f"{tokens:,} tokens in {len(outcome.manifest['shards'])} shard(s), {outcome.seconds:.0f} s")
+    lines.append(f"report: {outcome.root}/report.html")
+    return "\n".join(lines)
+
+
+def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:
+    """Return dropped documents by stage: all rules as one."""
+    stages = dict.fromkeys(("rules", "exact_duplicate", "near_duplicate", "semantic_duplicate", "mixture"), 0)
+    for reason, count in dropped.items():
+        stages[reason if reason in stages else "rules"] += count
+    return stages
+
+
+def described(plan: Plan) -> str:
+    """Return what a plan would read and do, as lines for a terminal."""
+    lines = []
+    for name in sorted(plan.recipe.corpora):
+        units = [unit for unit in plan.units if unit.corpus == name]
+        files = {unit.path for unit in units}
+        size = sum(unit.size for unit in units) / 1e6
+        lines.append(f"{name}: {len(files)} file(s) in {len(units)} unit(s) of work, {size:,.1f} MB")
+        lines.append(f"  edits: {', '.join(plan.corpus(name).edits) or 'none'}")
+        lines.append(f"  signals: {', '.join(signal.name for signal in plan.signals(name))}")
+        lines += [f"  rule {rule.name}: {rule}" for rule in plan.rules(name)]
+    near = plan.near
+    if plan.deduplicates:
+        lines.append("deduplicate: exact" + (f", near at {near:g}" if near is not None else ""))
+    semantic = plan.recipe.sample.semantic
+    if semantic:
+        lines.append(
+            f"sample: {semantic.clusters} clusters of {semantic.model!r} embeddings, similarity {semantic.similarity:g}"
+        )
+    if plan.recipe.sample.mixture:
+        lines.append("mixture: " + ", ".join(f"{name} {share:g}" for name, share in plan.recipe.sample.mixture.items()))
+    return "\n".join(lines)

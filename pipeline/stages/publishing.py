@@ -1,0 +1,127 @@
+"""The last stages: finish each piece (its part of documents and ledger), and publish the run, its manifest last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import manifest
+from pipeline.document import SCHEMA
+from pipeline.ledger import ledger_part, ledger_schema, numeric_columns
+from pipeline.shards import ShardInfo, index_files
+from pipeline.stages.packing import read_ids
+from pipeline.stages.state import drop, removed_batch
+from pipeline.stages.work import Message, Messages, Piece, Work, pack
+from pipeline.statistics import Tally, tally
+from pipeline.tokens import Tokenizer
+
+KEPT_SCHEMA = pa.schema([*SCHEMA, pa.field("language", pa.string()), pa.field("tokens", pa.int32())])
+
+
+def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
+    """Apply the mixture's cut and write the piece's kept documents, its part of the ledger, and their tally."""
+    together = Messages.unpack(messages)
+    (mix,) = (value["file"] for value in together.values)
+    mixed = work.store.read_json(mix)
+    piece = _cut(work, together.piece, mixed["cuts"][together.piece.corpus]).having(mix=mix)
+    schema = ledger_schema(work.plan)
+    depends = [piece.files.get(s, "") for s in ("documents", "measured", "decided", "state", "clusters", "ids")]
+    name = work.key("finished", depends, schema.names)
+    if not work.store.exists(f"{name}.json"):
+        ledger = ledger_part(schema, piece.rows, _columns(work, piece))
+        kept = ledger.column("reason").is_null()
+        given = work.store.read_table(piece.files["documents"], SCHEMA.names)
+        documents = given.append_column("language", ledger.column("language")).append_column(
+            "tokens", ledger.column("tokens")
+        )
+        documents = documents.filter(kept).select(KEPT_SCHEMA.names).cast(KEPT_SCHEMA)
+        work.store.write_table(f"{name}-documents.parquet", documents)
+        work.store.write_table(f"{name}-ledger.parquet", ledger)
+        written = work.store.read_table(f"{name}-ledger.parquet")
+        rules = {piece.corpus: [rule.name for rule in work.plan.rules(piece.corpus)]}
+        work.store.write_json(f"{name}.json", asdict(tally(written, rules, numeric_columns(work.plan))))
+    work.progress("finish", piece.rows, piece.text_bytes)
+    yield number, piece.having(finished=name).pack()
+
+
+def _cut(work: Work, piece: Piece, cut: float) -> Piece:
+    batch = read_ids(work, piece)
+    rows = np.asarray(batch.column("row"))[np.asarray(batch.column("draw")) >= cut]
+    nothing = pa.nulls(len(rows), pa.string())
+    removed = removed_batch(rows, ["mixture"] * len(rows), nothing, nothing, np.full(len(rows), np.nan))
+    similarity = removed.schema.get_field_index("similarity")
+    removed = removed.set_column(similarity, removed.schema.field(similarity), pa.nulls(len(rows), pa.float32()))
+    return drop(work, piece, "mixed", [pa.Table.from_batches([removed])])
+
+
+def _columns(work: Work, piece: Piece) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for stage in ("documents", "measured", "decided", "state", "tokens"):
+        if stage in piece.files:
+            names = None if stage != "documents" else [*SCHEMA.names[:-2], "edits", "characters_read"]
+            table = work.store.read_table(piece.files[stage], names)
+            columns |= {name: table.column(name) for name in table.column_names}
+    batch = read_ids(work, piece)
+    columns["draw"] = _scattered(piece.rows, batch.column("row"), batch.column("draw"))
+    if "clusters" in piece.files:
+        assigned = pa.ipc.open_stream(work.store.read(piece.files["clusters"])).read_next_batch()
+        for name in ("cluster", "cluster_cosine"):
+            columns[name] = _scattered(piece.rows, assigned.column("row"), assigned.column(name))
+    return columns
+
+
+def _scattered(rows: int, at: pa.Array, values: pa.Array) -> pa.Array:
+    """Return an array of `rows` values: `values` where `at` says, null elsewhere."""
+    index = np.full(rows, -1, np.int64)
+    index[np.asarray(at)] = np.arange(len(at))
+    return values.take(pa.array(index, mask=index < 0))
+
+
+def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
+    """Put every part under its public name, check the accounting identity, and write the manifest last.
+
+    When more records were rejected than the budget allows, everything is published but the manifest, which says so
+    under another name: a folder without `manifest.json` is not a finished run.
+    """
+    together = Messages.unpack(messages)
+    store = work.store
+    store.remove(manifest.NAME)
+    store.remove(manifest.OVER_BUDGET)
+    pieces = together.pieces
+    files: dict[str, str] = {}
+    for part, piece in enumerate(pieces):
+        for folder in ("documents", "ledger"):
+            files[f"{folder}/part-{part:05}.parquet"] = f"{piece.files['finished']}-{folder}.parquet"
+    for part, piece in enumerate(p for p in pieces if "rejects" in p.files):
+        files[f"rejects/part-{part:05}.parquet"] = piece.files["rejects"]
+    shards = sorted((value for value in together.values if "shard" in value), key=lambda value: value["shard"])
+    infos = [ShardInfo.from_json(value["info"]) for value in shards]
+    for value, info in zip(shards, infos, strict=True):
+        files[f"shards/{info.file}"] = value["file"]
+    total = Tally.total(store.read_json(f"{piece.files['finished']}.json") for piece in pieces)
+    rejected: dict[str, int] = dict.fromkeys(work.plan.recipe.corpora, 0)
+    for piece in pieces:
+        rejected[piece.corpus] += piece.rejected
+    tokenizer = work.store.read(pieces[0].files["tokenizer"])
+    about = {"recipe": work.plan.recipe.to_json(), "run": work.plan.key}
+    written = index_files(infos, tokenizer, Tokenizer.from_json(tokenizer).end_of_text, about)
+    for folder in ("documents", "ledger", "rejects", "shards"):
+        wanted = {*files, *(f"shards/{name}" for name in written)}
+        for name in store.names(folder):
+            if name not in wanted:
+                store.remove(name)
+    for public, name in files.items():
+        store.link(name, public)
+    for name, data in written.items():
+        store.write(f"shards/{name}", data)
+    found = manifest.counted(store, sorted(files))
+    read = sum(piece.rows for piece in pieces)
+    outcome = manifest.make(work.plan, total, rejected, infos, found, read)
+    over = manifest.share_rejected(outcome) > work.plan.recipe.budget.rejects
+    store.write_json(manifest.OVER_BUDGET if over else manifest.NAME, outcome)
+    work.progress("publish", read, 0)
+    yield 0, pack({"published": manifest.NAME})

@@ -1,0 +1,133 @@
+"""What every stage works with: the plan, the store, a piece of documents, and messages between stages.
+
+A message is bytes: a JSON object (a piece, or the name of a file that holds a stage's result) or an Arrow IPC stream
+(rows of a piece that a stage has something to say about). Text never travels in a message.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.plan import Plan, code
+from pipeline.store import Store, digest
+
+Message = tuple[int, bytes]
+"""What Beam carries: (number of the piece, bucket or shard that it concerns, a packed value)."""
+
+ROW_BITS = 32
+PIECES_PER_UNIT = 4096
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Documents of one work unit, of bounded size: the unit of work after reading. `files` maps a stage to its file."""
+
+    number: int
+    corpus: str
+    rows: int
+    text_bytes: int
+    files: Mapping[str, str]
+    source_bytes: int = 0  # of the unit, on its first piece
+    rejected: int = 0
+
+    def nodes(self, rows: np.ndarray) -> np.ndarray:
+        """Return the run-wide numbers of rows of this piece: int64, in canonical order of documents."""
+        return (np.int64(self.number) << ROW_BITS) | rows.astype(np.int64)
+
+    def having(self, **files: str) -> Piece:
+        return replace(self, files={**self.files, **files})
+
+    def pack(self) -> bytes:
+        return json.dumps({"piece": asdict(self)}, sort_keys=True).encode()
+
+
+def piece_and_row(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return nodes >> ROW_BITS, nodes & ((1 << ROW_BITS) - 1)
+
+
+def pack(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def pack_rows(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+@dataclass(frozen=True)
+class Messages:
+    """The messages that came together under one key, sorted so that their order of arrival does not matter."""
+
+    pieces: tuple[Piece, ...]
+    values: tuple[dict[str, Any], ...]
+    tables: tuple[pa.Table, ...]
+
+    @staticmethod
+    def unpack(messages: Iterable[bytes]) -> Messages:
+        pieces, values, tables = [], [], []
+        for message in sorted(messages):
+            if message[:1] != b"{":
+                tables.append(pa.ipc.open_stream(message).read_all())
+                continue
+            value = json.loads(message)
+            if "piece" in value:
+                pieces.append(Piece(**value["piece"]))
+            else:
+                values.append(value)
+        return Messages(tuple(sorted(pieces, key=lambda piece: piece.number)), tuple(values), tuple(tables))
+
+    @property
+    def piece(self) -> Piece:
+        (piece,) = self.pieces
+        return piece
+
+
+class Work:
+    """The plan and the store of a run, in one worker process."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.store = Store(plan.root)
+
+    def key(self, stage: str, *parts: object) -> str:
+        """Return the name of a stage's file: it depends on the code, the stage and what the stage depends on."""
+        return f"work/{stage}/{digest(code(), stage, *parts)}"
+
+    def progress(self, stage: str, documents: int, size: int) -> None:
+        """Note that a stage is done with some documents, for whoever watches; never a part of the results."""
+        if self.store.local:
+            folder = self.store.path("work/progress")
+            os.makedirs(folder, exist_ok=True)
+            with open(f"{folder}/{os.getpid()}", "a", encoding="ascii") as file:
+                file.write(f"{stage} {documents} {size}\n")
+
+    def text(self, piece: Piece, rows: np.ndarray | None = None) -> pa.Array:
+        """Return the texts of a piece as one large_string array: all of them, or those of `rows`."""
+        table = self.store.read_table(piece.files["documents"], ["text"])
+        column = table.column("text")
+        array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+        return array if rows is None else array.take(pa.array(rows))
+
+    def columns(self, piece: Piece, stage: str, names: list[str]) -> pa.Table:
+        return self.store.read_table(piece.files[stage], names).combine_chunks()
+
+    def alive(self, piece: Piece) -> np.ndarray:
+        """Return the rows of a piece that nothing has dropped so far."""
+        reason = self.columns(piece, "state", ["reason"]).column("reason")
+        return np.flatnonzero(np.asarray(reason.is_null()))
+
+
+@functools.lru_cache(maxsize=4)
+def work_of(plan: str) -> Work:
+    """Return the work of a plan given as JSON, the same object for the same plan within a process."""
+    return Work(Plan.from_json(plan))

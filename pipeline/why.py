@@ -1,0 +1,106 @@
+"""Why a document was kept or dropped: its row of the ledger, in words.
+
+The answer needs the ledger and the manifest only: no text is read again, and neither Beam nor torch is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.ledger import GIVEN, MORE, OUTCOME
+from pipeline.plan import Plan
+from pipeline.recipe import Recipe
+from pipeline.run import RunError, open_manifest
+from pipeline.store import Store
+from pipeline.terminal import safe
+
+MOST = 20
+"""Documents shown at most: ids may repeat."""
+
+SENTENCES = {
+    "exact_duplicate": "its text is the same, byte for byte, as that of",
+    "near_duplicate": "it is a near duplicate of",
+    "semantic_duplicate": "it says much the same as",
+}
+
+
+def rows_of(run: str, document: str) -> list[dict[str, Any]]:
+    """Return the ledger's rows whose id or url is `document`, in canonical order."""
+    store = Store(run)
+    found: list[dict[str, Any]] = []
+    for name in store.names("ledger"):
+        with store.open(name) as file:
+            part = pq.ParquetFile(file, page_checksum_verification=True)
+            names = part.read(columns=["id", "url"], use_threads=False)
+            same = pc.or_(pc.equal(names["id"], document), pc.fill_null(pc.equal(names["url"], document), False))
+            if pc.any(same).as_py():
+                found += part.read(use_threads=False).filter(same).to_pylist()
+    return found
+
+
+def why(run: str, document: str) -> str:
+    """Return why a document was kept or dropped: every rule with its value and bound, and what it duplicates.
+
+    Raises RunError where there is no run, and where no document of it has that id or url.
+    """
+    manifest = open_manifest(run)
+    plan = Plan(run, Recipe.model_validate(manifest["recipe"]), ())
+    rows = rows_of(run, document)
+    if not rows:
+        raise RunError(
+            f"{run}: no document has the id or url {document!r} (rejected records are listed in {run}/rejects/)"
+        )
+    answers = [explained(plan, row) for row in rows[:MOST]]
+    if len(rows) > MOST:
+        answers.append(f"… and {len(rows) - MOST} more documents with this id or url")
+    return "\n\n".join(answers)
+
+
+def explained(plan: Plan, row: Mapping[str, Any]) -> str:
+    """Return one document's row of the ledger in words."""
+    lines = [f"{safe(row['id'])}  ({row['corpus']}, {safe(row['source'])} at {row['offset']})"]
+    if row["url"] and row["url"] != row["id"]:
+        lines.append(f"  {safe(row['url'])}")
+    rules = plan.rules(row["corpus"])
+    failed = [rule for rule in rules if row[rule.name] is False]
+    reason = row["reason"]
+    if reason is None:
+        lines.append(f"kept: it passes all {len(rules)} rules" if rules else "kept: its corpus has no rules")
+    elif reason == "mixture":
+        share = plan.recipe.sample.mixture[row["corpus"]]
+        lines.append(f"dropped: beyond the share {share:g} of its corpus in the mixture (its draw: {row['draw']:.6f})")
+    elif reason in SENTENCES:
+        lines.append(f"dropped: {SENTENCES[reason]} {safe(row['survivor'])} ({safe(row['survivor_source'])})")
+        if reason != "exact_duplicate":
+            bound = (
+                plan.near if reason == "near_duplicate" else getattr(plan.recipe.sample.semantic, "similarity", None)
+            )
+            lines[-1] += f": similarity {row['similarity']:.3f}, threshold {bound:g}"
+    else:
+        names = ", ".join(rule.name for rule in failed)
+        lines.append(f"dropped: it fails {len(failed)} of {len(rules)} rules: {names}")
+    for rule in rules:
+        mark = "fails " if row[rule.name] is False else "passes"
+        lines.append(f"  {mark}  {rule.name:<44} {_value(row[rule.column]):>12}   {safe(str(rule), 60)}")
+    bounded = {rule.column for rule in rules} | {rule.name for rule in rules}
+    skipped = bounded | {f.name for f in (*GIVEN, *OUTCOME, *MORE)}
+    shown = [
+        f"{n} {_value(v)}" for n, v in row.items() if n not in skipped and v is not None and not isinstance(v, bool)
+    ]
+    if row["edits"]:
+        lines.append(f"  edits: {', '.join(row['edits'])}")
+    if shown:
+        lines.append(f"  also measured: {', '.join(shown)}")
+    if row["tokens"] is not None:
+        lines.append(f"  tokens: {row['tokens']:,}")
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.4g}" if isinstance(value, float) else safe(str(value), 60)
