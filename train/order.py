@@ -1,0 +1,85 @@
+"""In which order training goes through its sequences: pure functions of a seed and one counter.
+
+`shuffled` is a keyed bijection, so an epoch visits every sequence once, in an order nobody stores, from any place on.
+`interleaved` merges the corpora so evenly that at every moment each has had its share, to within one sequence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numba import njit
+
+ROUNDS = 4
+
+
+def key_of(*parts: int | str) -> int:
+    """Return 64 bits that depend on every part: the key of one shuffle."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8, person=b"corpusmill-order")
+    return int.from_bytes(digest.digest(), "little")
+
+
+def shuffled(places: np.ndarray, count: int, key: int) -> np.ndarray:
+    """Return where `places` (int64, each below `count`) fall in the order of `key`: a bijection of range(count).
+
+    A Feistel network on the least even number of bits that holds `count`, walked on until it is within the range:
+    one to four steps on average.
+    """
+    places = np.asarray(places, np.int64)
+    if count < 1 or (len(places) and not 0 <= places.min() <= places.max() < count):
+        raise ValueError(f"places must lie within 0 to {count - 1}")
+    half = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))
+    result = _feistel(places.astype(np.uint64), half, key)
+    while len(outside := np.flatnonzero(result >= count)):
+        result[outside] = _feistel(result[outside], half, key)
+    return result.astype(np.int64)
+
+
+def _feistel(x: np.ndarray, half: np.uint64, key: int) -> np.ndarray:
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    left, right = x >> half, x & mask
+    for number in range(ROUNDS):
+        salt = np.uint64((key + number * 0x9E3779B97F4A7C15) % (1 << 64))
+        left, right = right, left ^ (_mix(right + salt) & mask)
+    return (left << half) | right
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """Stir 64 bits well (the finaliser of splitmix64)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def interleaved(counts: np.ndarray) -> np.ndarray:
+    """Return which corpus each place of an epoch belongs to, int16 [sum of counts].
+
+    Corpus c comes counts[c] times. Within the first n places it has come n * counts[c] / sum times, give or take less
+    than one, for every n at once: Tijdeman's solution of the chairman assignment problem (Discrete Mathematics, 1980).
+    """
+    counts = np.asarray(counts, np.int64)
+    if len(counts) == 0 or counts.min() < 1:
+        raise ValueError(f"every corpus needs at least one sequence, not {counts.tolist()}")
+    return np.asarray(_interleaved(counts, int(counts.sum())))
+
+
+@njit(cache=True)
+def _interleaved(counts: np.ndarray, total: int) -> np.ndarray:
+    corpora = len(counts)
+    places = np.zeros(total, np.int16)
+    had = np.zeros(corpora, np.int64)
+    if corpora == 1:
+        return places
+    # all in integers, scaled by `total * slack`: share * n - had >= 1 / slack makes a corpus eligible
+    slack = 2 * corpora - 2
+    for place in range(total):
+        chosen, earliest = -1, 0.0
+        for corpus in range(corpora):
+            if slack * (counts[corpus] * (place + 1) - had[corpus] * total) >= total:
+                deadline = (had[corpus] + 1 - 1 / slack) / counts[corpus]
+                if chosen < 0 or deadline < earliest:
+                    chosen, earliest = corpus, deadline
+        places[place] = chosen
+        had[chosen] += 1
+    return places
