@@ -63,6 +63,14 @@ C4 = _preset(
     curly_brackets=(None, 0),
 )
 
+C4_FINEWEB = _preset(
+    "c4_fineweb",
+    "C4's rules as Penedo et al. 2024, The FineWeb Datasets, section 3.5, apply them: lines may end without a mark",
+    c4_fineweb_sentences=(5, None),
+    c4_fineweb_lorem_ipsum=(None, 0),
+    c4_fineweb_curly_brackets=(None, 0),
+)
+
 FINEWEB = _preset(
     "fineweb",
     "Penedo et al. 2024, The FineWeb Datasets, section 3.6",
@@ -81,7 +89,7 @@ STARCODER = _preset(
 )
 
 PRESETS: dict[str, Preset] = {
-    preset.name: preset for preset in (GOPHER_QUALITY, GOPHER_REPETITION, C4, FINEWEB, STARCODER)
+    preset.name: preset for preset in (GOPHER_QUALITY, GOPHER_REPETITION, C4, C4_FINEWEB, FINEWEB, STARCODER)
 }
 
 SETS: dict[str, frozenset[str]] = {
