@@ -88,8 +88,8 @@ class Progress:
         share = min(0.99, share / sum(self._cost.values()))
         left = f"{_clock(seconds * (1 - share) / share)} left" if share > 0.02 else "estimating"
         speed = done.get("read", 0) / 1e6 / max(seconds, 1e-9)
-        read_documents = documents.get("read", 0)
-        return f"{share:4.0%}  {last:<11} {read_documents:>9,} documents  {speed:6.1f} MB/s  {_clock(seconds)} gone, {left}"
+        count, times = documents.get("read", 0), f"{_clock(seconds)} gone, {left}"
+        return f"{share:4.0%}  {last:<11} {count:>9,} documents  {speed:6.1f} MB/s  {times}"
 
 
 def _clock(seconds: float) -> str:

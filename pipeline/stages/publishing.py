@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from pipeline import manifest
 from pipeline.document import SCHEMA
+from pipeline.examples import choose, merge
 from pipeline.ledger import ledger_part, ledger_schema, numeric_columns
 from pipeline.shards import ShardInfo, index_files
 from pipeline.stages.packing import read_ids
+from pipeline.stages.similar import draws
 from pipeline.stages.state import drop, removed_batch
 from pipeline.stages.work import Message, Messages, Piece, Work, pack
 from pipeline.statistics import Tally, tally
@@ -42,7 +44,10 @@ def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
         work.store.write_table(f"{name}-documents.parquet", documents)
         work.store.write_table(f"{name}-ledger.parquet", ledger)
         written = work.store.read_table(f"{name}-ledger.parquet")
-        rules = {piece.corpus: [rule.name for rule in work.plan.rules(piece.corpus)]}
+        bounds = {rule.name: rule.column for rule in work.plan.rules(piece.corpus)}
+        rules = {piece.corpus: list(bounds)}
+        drawn = draws(work, piece, np.arange(piece.rows))
+        work.store.write_json(f"{name}-examples.json", choose(written, drawn, work.text(piece), bounds))
         work.store.write_json(f"{name}.json", asdict(tally(written, rules, numeric_columns(work.plan))))
     work.progress("finish", piece.rows, piece.text_bytes)
     yield number, piece.having(finished=name).pack()
@@ -119,6 +124,7 @@ def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     for name, data in written.items():
         store.write(f"shards/{name}", data)
     found = manifest.counted(store, sorted(files))
+    store.write_json("examples.json", merge(store.read_json(f"{p.files['finished']}-examples.json") for p in pieces))
     read = sum(piece.rows for piece in pieces)
     outcome = manifest.make(work.plan, total, rejected, infos, found, read)
     over = manifest.share_rejected(outcome) > work.plan.recipe.budget.rejects

@@ -1,0 +1,119 @@
+"""The report of a run: one HTML file without scripts, made from the manifest and the examples.
+
+Text of web pages and names of files reach it: the template escapes everything, control characters are made visible, and
+the page's own policy allows neither scripts nor requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from filters.presets import PRESETS
+from pipeline.plan import Plan
+from pipeline.recipe import Recipe
+from pipeline.run import open_manifest
+from pipeline.statistics import KEPT
+from pipeline.store import Store
+from pipeline.svg import funnel, histogram
+from pipeline.terminal import safe
+
+NAME = "report.html"
+EXAMPLES = "examples.json"
+STEPS = ("exact_duplicate", "near_duplicate", "semantic_duplicate", "mixture")
+LANGUAGES = 25
+
+
+def write_report(run: str) -> str:
+    """Write the report of a run folder and return its path; raise RunError where there is no run."""
+    store = Store(run)
+    store.write(NAME, render(open_manifest(run), store.read_json(EXAMPLES)).encode())
+    return f"{run}/{NAME}"
+
+
+def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
+    """Return the report as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("pipeline"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"n": lambda value: f"{value:,}", "safe_text": safe, "percent": lambda value: f"{value:.1%}"}
+    plan = Plan("", Recipe.model_validate(manifest["recipe"]), ())
+    statistics = manifest["statistics"]
+    total = {unit: _steps(statistics["outcomes"], unit) for unit in ("documents", "characters", "tokens")}
+    corpora = [
+        {
+            "name": name,
+            **corpus,
+            "funnel": Markup(funnel(_steps({name: statistics["outcomes"].get(name, {})}, "documents"))),
+            "rules": _rules(plan, name, statistics),
+            "examples": examples.get(name, {}),
+            "edits": sorted(statistics["edits"].get(name, {}).items()),
+        }
+        for name, corpus in manifest["corpora"].items()
+    ]
+    return environment.get_template("report.html.j2").render(
+        manifest=manifest,
+        corpora=corpora,
+        funnels=[(unit, Markup(funnel(steps))) for unit, steps in total.items()],
+        languages=_languages(statistics["outcomes"]),
+        presets={name: PRESETS[name].citation for c in plan.recipe.corpora.values() for name in c.presets},
+        rejected=manifest["documents"]["rejected"],
+        dropped=sum(manifest["documents"]["dropped"].values()),
+    )
+
+
+def _steps(outcomes: Mapping[str, Any], unit: str) -> list[tuple[str, int]]:
+    """Return what is left after each step: read, the rules, each kind of duplicate, the mixture."""
+    by_outcome: dict[str, int] = {}
+    for languages in outcomes.values():
+        for counts in languages.values():
+            for outcome, count in counts.items():
+                step = outcome if outcome in (*STEPS, KEPT) else "rules"
+                by_outcome[step] = by_outcome.get(step, 0) + count[unit]
+    left = sum(by_outcome.values())
+    steps = [(f"{unit} read", left)]
+    for step in ("rules", *STEPS):
+        if step in by_outcome:
+            left -= by_outcome[step]
+            steps.append((f"after {step.replace('_', ' ')}{'' if step in ('rules', 'mixture') else 's'}", left))
+    return [*steps, ("kept", left)] if len(steps) == 1 else steps
+
+
+def _rules(plan: Plan, corpus: str, statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    from markupsafe import Markup
+
+    counts, histograms = statistics["rules"].get(corpus, {}), statistics["histograms"].get(corpus, {})
+    rules = []
+    for rule in plan.rules(corpus):
+        bins = histograms.get(rule.column, {})
+        bounds = [(k, b) for k, b in (("min", rule.minimum), ("max", rule.maximum)) if b is not None]
+        drawing = histogram(bins.get(KEPT, {}), bins.get("dropped", {}), bounds) if bins else ""
+        nulls = sum(bins.get(outcome, {}).get("null", 0) for outcome in (KEPT, "dropped"))
+        count = counts.get(rule.name, {"failed": 0, "failed_alone": 0})
+        rules.append({"name": rule.name, "bound": str(rule), "drawing": Markup(drawing), "nulls": nulls, **count})
+    return rules
+
+
+def _languages(outcomes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return documents, characters and tokens by language, read and kept; the smallest languages as one row."""
+    rows: dict[str, dict[str, Any]] = {}
+    for languages in outcomes.values():
+        for language, counts in languages.items():
+            row = rows.setdefault(language, {"language": language, "read": 0, "kept": 0, "characters": 0, "tokens": 0})
+            for outcome, count in counts.items():
+                row["read"] += count["documents"]
+                if outcome == KEPT:
+                    row["kept"] += count["documents"]
+                    row["characters"] += count["characters"]
+                    row["tokens"] += count["tokens"]
+    ordered = sorted(rows.values(), key=lambda row: (-row["kept"], -row["read"], row["language"]))
+    shown, rest = ordered[:LANGUAGES], ordered[LANGUAGES:]
+    if rest:
+        shown.append(
+            {"language": f"{len(rest)} others"}
+            | {k: sum(r[k] for r in rest) for k in ("read", "kept", "characters", "tokens")}
+        )
+    return shown
