@@ -1,0 +1,138 @@
+"""The recipe: every fault at once, with its line and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.recipe import Recipe, RecipeError, load, parse
+
+GOOD = """\
+seed: 7
+corpora:
+  web:
+    read: {format: warc, paths: "crawl/*.warc.gz"}
+    edits: [main_text]
+    presets: [gopher_quality, c4]
+    rules:
+      language: {in: [en, no]}
+      language_score: {min: 0.65}
+  books:
+    read: {format: jsonl, paths: [a.jsonl, b.jsonl]}
+    columns: {id: number}
+deduplicate:
+  priority: [books, web]
+  exact: {unit: document}
+  near: {threshold: 0.8}
+sample:
+  semantic: {model: bundled, clusters: 8, similarity: 0.95}
+  mixture: {web: 0.5, books: 0.5}
+shards: {tokenizer: {train: 1000}}
+budget: {rejects: 0}
+"""
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load(path)
+    return [fault.removeprefix(f"{path}:") for fault in caught.value.faults]
+
+
+def test_reads_a_recipe_as_yaml_1_2(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    recipe = load(path)
+    assert recipe.corpora["web"].rules["language"].among == ("en", "no")
+    assert recipe.corpora["books"].read.paths == ("a.jsonl", "b.jsonl")
+    assert recipe.budget.rejects == 0
+    assert recipe.base == str(tmp_path)
+
+
+def test_a_recipe_says_the_same_as_the_object_it_is_read_from():
+    recipe = parse({"corpora": {"a": {"read": {"format": "text", "paths": "*.txt"}}}})
+    assert Recipe.model_validate({"corpora": {"a": {"read": {"format": "text", "paths": ["*.txt"]}}}}) == recipe
+
+
+def test_json_of_a_recipe_reads_back_as_the_same_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    recipe = load(path)
+    (tmp_path / "again.yaml").write_text(recipe.to_json(), encoding="utf-8")
+    assert load(tmp_path / "again.yaml").to_json() == recipe.to_json()
+
+
+def test_names_every_fault_at_once_with_its_line(tmp_path):
+    text = (
+        GOOD.replace("language_score: {min", "language_scroe: {mim")
+        .replace("gopher_quality", "gopher_qualty")
+        .replace("main_text", "man_text")
+        .replace("[books, web]", "[book, web]")
+        .replace("format: jsonl", "format: josnl")
+    )
+    found = faults(tmp_path, text)
+    assert [fault.split(":")[0] for fault in found] == ["5", "6", "9", "9", "11", "14"]
+    assert "unknown edit 'man_text'; did you mean 'main_text'?" in found[0]
+    assert "unknown preset 'gopher_qualty'; did you mean 'gopher_quality'?" in found[1]
+    assert any("no signal writes 'language_scroe'; did you mean 'language_score'?" in fault for fault in found)
+    assert any("corpora.web.rules.language_scroe.mim: unknown key; did you mean 'min'?" in fault for fault in found)
+    assert "'josnl' is not one of" in found[4]
+    assert "did you mean 'jsonl'?" in found[4]
+    assert "no corpus is called 'book'; did you mean 'books'?" in found[5]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("seed: 7", "sed: 7"), 1, "sed: unknown key; did you mean 'seed'?"),
+        (("seed: 7", "seed: -1"), 1, "seed: input should be greater than or equal to 0; found -1"),
+        (("{min: 0.65}", "{min: 0.65, max: 0.1}"), 9, "min 0.65 is above max 0.1"),
+        (("{min: 0.65}", "{}"), 9, "a rule needs min, max or in"),
+        (("{min: 0.65}", "{in: [a]}"), 9, "'language_score' is a number: give min or max, not in"),
+        (("{in: [en, no]}", "{min: 1}"), 8, "'language' is text: give in: [...], not min or max"),
+        (("{in: [en, no]}", "{in: permisive}"), 8, "no set is called 'permisive'"),
+        (("threshold: 0.8", "threshold: 1.5"), 16, "less than or equal to 1"),
+        (("train: 1000", "train: 12"), 20, "greater than or equal to 257"),
+        (("{tokenizer: {train: 1000}}", "{tokenizer: gpt2}"), 20, "'gpt2' is neither 'path:<tokenizer.json>' nor"),
+        (("mixture: {web: 0.5, books: 0.5}", "mixture: {web: 0.5}"), 19, "corpus 'books' has no share"),
+        (("model: bundled", "model: minilm"), 18, "'minilm' is no model"),
+        (("columns: {id: number}", "columns: {idd: number}"), 12, "idd"),
+        (("[gopher_quality, c4]", "[c4, c4]"), 6, "preset 'c4' is named twice"),
+        (("[main_text]", "{main_text: 1}"), 5, "a list is wanted here"),
+        (("  near: {threshold: 0.8}", "  near: {threshold: 0.8}\n  near: {threshold: 0.9}"), 17, "duplicate key"),
+        (("seed: 7", "seed: [7"), 2, "expected"),
+    ],
+)
+def test_says_where_a_fault_is_and_what_would_be_right(tmp_path, change, line, message):
+    found = faults(tmp_path, GOOD.replace(*change))
+    assert any(fault.startswith(f"{line}:") and message in fault for fault in found), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "- a\n", "42\n", "\t\n", "corpora: {}\n", "corpora: 3\n", "a: &x [*x]\n", "seed: !!python/object:os.x\n"],
+)
+def test_refuses_what_is_no_recipe(tmp_path, text):
+    assert faults(tmp_path, text)
+
+
+def test_refuses_bytes_that_are_not_utf8(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"seed: 7\n\xff")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:2: byte 8 is not UTF-8"):
+        load(path)
+
+
+def test_refuses_a_page_of_aliases_that_grow_without_end(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    assert "values after following aliases" in faults(tmp_path, "\n".join(lines))[0]
+
+
+def test_names_a_plugin_that_cannot_be_loaded(tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n", encoding="utf-8")
+    found = faults(tmp_path, GOOD + "plugins: [broken.py, missing.py]\n")
+    assert any("plugins.0: cannot be used" in fault and "broken.py" in fault for fault in found)
+    assert any("plugins.1: cannot be used" in fault for fault in found)
