@@ -1,0 +1,232 @@
+"""From the UTF-8 bytes of a document to the hashes of its shingles: words first, then five words at a time.
+
+A word is a maximal run of Unicode letters, marks and decimal digits, lower-cased code point by code point. Scripts that
+are written without spaces have no such words; there every character is a word of its own. A run of ASCII is searched
+for words 64 bytes at a time, everything else by code points; both roads give the same words. Hashes are keyed with
+constants of ours, so that nobody's table of known hashes fits them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from filters.kernels.buffers import JIT
+from filters.kernels.intrinsics import ascii_word_mask, beyond_ascii_mask, fold, load64, trailing_zeros
+from filters.kernels.unicode import WORD, class_of, decode, lower_of
+
+WIDTH = 5
+"""Words in a shingle."""
+
+KEY = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707345))
+"""The project's 128-bit hash key: the fraction of π (the second half made odd, as multipliers must be)."""
+_START, _MULTIPLIER = KEY
+
+# A shingle's hash is a polynomial of its word hashes, so that it rolls; ≡ 3 mod 4, so that the order of words counts.
+_ROLL = np.uint64(0xA4093822299F31D3)
+_ROLL_OUT = np.uint64(pow(int(_ROLL), WIDTH, 1 << 64))
+
+_ONE, _ALL = np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
+_HIGH_BITS, _LOW_BITS = np.uint64(0x8080808080808080), np.uint64(0x7F7F7F7F7F7F7F7F)
+_FROM_A, _PAST_Z = np.uint64(0x3F3F3F3F3F3F3F3F), np.uint64(0x2525252525252525)  # 0x80 - "A", 0x80 - "Z" - 1
+_TWO = np.uint64(2)
+
+DOTTED_CAPITAL_I, DOT_ABOVE, FINAL_SIGMA, SIGMA = 0x130, 0x307, 0x3C2, 0x3C3
+
+
+@njit(**JIT)
+def is_unspaced(point: int) -> bool:
+    """Tell whether a code point belongs to a script written without spaces: Han, Kana, Thai, Lao, Khmer, Burmese."""
+    if point < 0x0E00:
+        return False
+    return (
+        point < 0x0F00  # Thai, Lao
+        or 0x1000 <= point < 0x10A0  # Burmese
+        or 0x1780 <= point < 0x1800  # Khmer
+        or 0x3005 <= point < 0x3008  # Han iteration mark, closing mark, zero
+        or 0x3040 <= point < 0x3100  # Hiragana, Katakana
+        or 0x31F0 <= point < 0x3200  # Katakana extensions
+        or 0x3400 <= point < 0x4DC0  # Han
+        or 0x4E00 <= point < 0xA000  # Han
+        or 0xA9E0 <= point < 0xAA00  # Burmese
+        or 0xAA60 <= point < 0xAA80  # Burmese
+        or 0xF900 <= point < 0xFB00  # Han
+        or 0xFF66 <= point < 0xFFA0  # Katakana of half width
+        or 0x1AFF0 <= point < 0x1B170  # Kana
+        or 0x20000 <= point < 0x40000  # Han
+    )
+
+
+@njit(inline="always", **JIT)
+def _lower_ascii(chunk: np.uint64) -> np.uint64:
+    """Lower the ASCII capitals among 8 bytes; other bytes stay."""
+    low = chunk & _LOW_BITS
+    capital = ~chunk & _HIGH_BITS & ((low + _FROM_A) ^ (low + _PAST_Z))
+    return chunk | (capital >> _TWO)
+
+
+@njit(inline="always", **JIT)
+def _hash_word(address: int, length: int) -> np.uint64:
+    """Hash `length` bytes, ASCII capitals lowered; up to 7 bytes behind them are read."""
+    state = _START ^ np.uint64(length)
+    while length > 8:
+        state = fold(state ^ _lower_ascii(load64(address)), _MULTIPLIER)
+        address += 8
+        length -= 8
+    rest = load64(address) & (_ALL >> np.uint64(64 - 8 * length))
+    return fold(state ^ _lower_ascii(rest), _MULTIPLIER)
+
+
+@njit(**JIT)
+def _encode(point: int, out: np.ndarray, at: int) -> int:
+    """Write a code point as UTF-8 and return where it ends."""
+    if point < 0x80:
+        out[at] = point
+        return at + 1
+    if point < 0x800:
+        out[at] = 0xC0 | (point >> 6)
+    else:
+        if point < 0x10000:
+            out[at] = 0xE0 | (point >> 12)
+        else:
+            out[at] = 0xF0 | (point >> 18)
+            at += 1
+            out[at] = 0x80 | ((point >> 12) & 0x3F)
+        at += 1
+        out[at] = 0x80 | ((point >> 6) & 0x3F)
+    out[at + 1] = 0x80 | (point & 0x3F)
+    return at + 2
+
+
+@njit(**JIT)
+def _lower(data: np.ndarray, begin: int, end: int, out: np.ndarray) -> int:
+    """Write data[begin:end] lower-cased to `out`; return its length, at most 3/2 of what it was.
+
+    As str.lower does, but for one thing: the lower case of a final Σ is that of any Σ, and ς counts as σ.
+    """
+    at = 0
+    while begin < end:
+        point, size = decode(data, begin)
+        begin += size
+        if point == DOTTED_CAPITAL_I:
+            at = _encode(ord("i"), out, at)
+            point = DOT_ABOVE
+        point = lower_of(point)
+        at = _encode(SIGMA if point == FINAL_SIGMA else point, out, at)
+    return at
+
+
+@njit(inline="always", **JIT)
+def _hash_span(data: np.ndarray, begin: int, end: int, is_ascii: bool, lowered: np.ndarray) -> np.uint64:
+    if is_ascii:
+        return _hash_word(data.ctypes.data + begin, end - begin)
+    return _hash_word(lowered.ctypes.data, _lower(data, begin, end, lowered))
+
+
+@njit(**JIT)
+def hash_words(data: np.ndarray, start: int, stop: int, lowered: np.ndarray, hashes: np.ndarray) -> int:
+    """Write the hash of every word of data[start:stop] to `hashes`; return how many there are.
+
+    `hashes` has room for (stop - start + 1) // 2, `lowered` for 3/2 of the bytes and 8 more.
+    """
+    count, begin, is_ascii = 0, -1, True  # begin: where the word that is open began; -1 when none is
+    at = start
+    while at < stop:
+        address = data.ctypes.data + at
+        run = min(64, stop - at)
+        beyond = beyond_ascii_mask(address)
+        if beyond != 0:
+            run = min(run, trailing_zeros(beyond))
+        if run > 0:
+            word = ascii_word_mask(address)
+            edges = word ^ ((word << _ONE) | np.uint64(begin >= 0))
+            if run < 64:
+                edges &= (_ONE << np.uint64(run)) - _ONE
+            while edges != 0:
+                edge = at + trailing_zeros(edges)
+                edges &= edges - _ONE
+                if begin < 0:
+                    begin = edge
+                else:
+                    hashes[count] = _hash_span(data, begin, edge, is_ascii, lowered)
+                    count, begin, is_ascii = count + 1, -1, True
+            at += run
+            continue
+        point, size = decode(data, at)
+        in_word = class_of(point) & WORD != 0
+        alone = in_word and is_unspaced(point)
+        if begin >= 0 and (alone or not in_word):
+            hashes[count] = _hash_span(data, begin, at, is_ascii, lowered)
+            count, begin, is_ascii = count + 1, -1, True
+        if alone:
+            hashes[count] = _hash_word(address, size)
+            count += 1
+        elif in_word:
+            is_ascii = False
+            if begin < 0:
+                begin = at
+        at += size
+    if begin >= 0:
+        hashes[count] = _hash_span(data, begin, stop, is_ascii, lowered)
+        count += 1
+    return count
+
+
+@njit(**JIT)
+def roll(hashes: np.ndarray, words: int) -> int:
+    """Turn word hashes into shingle hashes, in place; return how many: none when there are fewer words than WIDTH."""
+    state = np.uint64(0)
+    for index in range(min(words, WIDTH - 1)):
+        state = state * _ROLL + hashes[index]
+    gone = np.uint64(0)
+    for index in range(words - WIDTH + 1):
+        state = state * _ROLL + hashes[index + WIDTH - 1] - gone * _ROLL_OUT
+        gone = hashes[index]
+        hashes[index] = fold(state ^ _START, _MULTIPLIER)
+    return max(0, words - WIDTH + 1)
+
+
+@njit(**JIT)
+def longest(offsets: np.ndarray) -> int:
+    """Return the bytes of the longest row."""
+    most = 0
+    for row in range(len(offsets) - 1):
+        most = max(most, offsets[row + 1] - offsets[row])
+    return most
+
+
+@njit(**JIT)
+def hash_shingles(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (offsets int64 [rows + 1], uint64): every row's shingle hashes, as they come in the text, repeated or not."""
+    rows, most = len(offsets) - 1, longest(offsets)
+    bounds = np.zeros(rows + 1, np.int64)
+    words = np.empty(most // 2 + 1, np.uint64)
+    lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
+    out = np.empty(1024, np.uint64)
+    used = 0
+    for row in range(rows):
+        found = roll(words, hash_words(data, offsets[row], offsets[row + 1], lowered, words))
+        if used + found > len(out):
+            larger = np.empty(2 * (used + found), np.uint64)
+            larger[:used] = out[:used]
+            out = larger
+        out[used : used + found] = words[:found]
+        used += found
+        bounds[row + 1] = used
+    return bounds, out[:used].copy()
+
+
+@njit(**JIT)
+def distinct(bounds: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Move the distinct ones of every row's sorted hashes to the front, in place; return the new offsets."""
+    kept = np.zeros(len(bounds), np.int64)
+    used, last = 0, np.uint64(0)
+    for row in range(len(bounds) - 1):
+        for index in range(bounds[row], bounds[row + 1]):
+            here = hashes[index]
+            if index == bounds[row] or here != last:
+                hashes[used] = here
+                used += 1
+            last = here
+        kept[row + 1] = used
+    return kept
