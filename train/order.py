@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -14,6 +15,7 @@ from numba import njit
 ROUNDS = 4
 
 
+@lru_cache(maxsize=4096)
 def key_of(*parts: int | str) -> int:
     """Return 64 bits that depend on every part: the key of one shuffle."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8, person=b"corpusmill-order")
@@ -26,26 +28,33 @@ def shuffled(places: np.ndarray, count: int, key: int) -> np.ndarray:
     A Feistel network on the least even number of bits that holds `count`, walked on until it is within the range:
     one to four steps on average.
     """
-    places = np.asarray(places, np.int64)
+    places = np.ascontiguousarray(places, np.int64)
     if count < 1 or (len(places) and not 0 <= places.min() <= places.max() < count):
         raise ValueError(f"places must lie within 0 to {count - 1}")
-    half = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))
-    result = _feistel(places.astype(np.uint64), half, key)
-    while len(outside := np.flatnonzero(result >= count)):
-        result[outside] = _feistel(result[outside], half, key)
-    return result.astype(np.int64)
+    salts = np.array([(key + number * 0x9E3779B97F4A7C15) % (1 << 64) for number in range(ROUNDS)], np.uint64)
+    half = max(1, ((count - 1).bit_length() + 1) // 2)
+    return np.asarray(_walked(places, count, np.uint64(half), salts))
 
 
-def _feistel(x: np.ndarray, half: np.uint64, key: int) -> np.ndarray:
+@njit(cache=True)
+def _walked(places: np.ndarray, count: int, half: np.uint64, salts: np.ndarray) -> np.ndarray:
     mask = (np.uint64(1) << half) - np.uint64(1)
-    left, right = x >> half, x & mask
-    for number in range(ROUNDS):
-        salt = np.uint64((key + number * 0x9E3779B97F4A7C15) % (1 << 64))
-        left, right = right, left ^ (_mix(right + salt) & mask)
-    return (left << half) | right
+    result = np.empty_like(places)
+    for place in range(len(places)):
+        x = np.uint64(places[place])
+        while True:
+            left, right = x >> half, x & mask
+            for salt in salts:
+                left, right = right, left ^ (_mix(right + salt) & mask)
+            x = (left << half) | right
+            if x < np.uint64(count):
+                break
+        result[place] = x
+    return result
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+@njit(cache=True)
+def _mix(x: np.uint64) -> np.uint64:
     """Stir 64 bits well (the finaliser of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from pydoc_data import topics
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from pipeline.shards import index_files, write_shard
+from pipeline.tokens import Tokenizer, train_tokenizer
 from train.config import ModelConfig, preset
 from train.model import Decoder
 
@@ -38,12 +45,71 @@ def small(**changes: Any) -> ModelConfig:
 
 
 @pytest.fixture
-def make_decoder():  # type: ignore[no-untyped-def]
+def make_decoder() -> Callable[..., Decoder]:
     """A function that draws a small decoder: `make_decoder(seed, **changes of its config)`."""
 
     def make(seed: int = 1, **changes: Any) -> Decoder:
         decoder = Decoder(small(**{"initializer_range": 0.2, **changes}))
         decoder.initialise(seed)
         return decoder
+
+    return make
+
+
+def corpora() -> dict[str, list[str]]:
+    """Two real corpora that every Python carries: the language reference's topics, and functions' sources."""
+    modules = (dataclasses, inspect)
+    functions = [item for module in modules for _, item in inspect.getmembers(module, inspect.isfunction)]
+    return {
+        "code": [inspect.getsource(item) for item in functions],
+        "reference": [topics.topics[name] for name in sorted(topics.topics)[:40]],
+    }
+
+
+def write_folder(folder: Path, texts: dict[str, list[str]], tokenizer_json: bytes, shards: int = 2) -> Path:
+    """Write a folder of shards of these texts, documents dealt to the shards in turn. Ids are `<corpus>-<number>`."""
+    tokenizer = Tokenizer.from_json(tokenizer_json)
+    rows = [(name, f"{name}-{i}", text) for name, ones in texts.items() for i, text in enumerate(ones)]
+    folder.mkdir(parents=True)
+    infos = []
+    for number in range(shards):
+        infos.append(_write_one(folder / f"data-{number:05}.arrow", rows[number::shards], tokenizer))
+    for name, content in index_files(infos, tokenizer_json, tokenizer.end_of_text, {}).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def _write_one(path: Path, rows: Sequence[tuple[str, str, str]], tokenizer: Tokenizer) -> Any:
+    offsets, ids = tokenizer.encode(pa.array([text for _, _, text in rows], pa.large_string()))
+    columns = pa.table(
+        {
+            "id": [one for _, one, _ in rows],
+            "corpus": [corpus for corpus, _, _ in rows],
+            "source": pa.array([f"{corpus}.txt" for corpus, _, _ in rows], pa.string()),
+            "language": pa.nulls(len(rows), pa.string()),
+            "url": pa.nulls(len(rows), pa.string()),
+        }
+    )
+    with path.open("wb") as stream:
+        return write_shard(stream, path.name, columns, offsets, np.asarray(ids))
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json() -> bytes:
+    return train_tokenizer([text for texts in corpora().values() for text in texts], 512)
+
+
+@pytest.fixture(scope="session")
+def shards_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_json: bytes) -> Path:
+    """A folder of two shards with two corpora, about 80 documents each."""
+    return write_folder(tmp_path_factory.mktemp("run") / "shards", corpora(), tokenizer_json)
+
+
+@pytest.fixture
+def folder_of() -> Callable[..., Path]:
+    """A function that writes shards: `folder_of(folder, tokenizer_json, shards, texts=corpora())`."""
+
+    def make(folder: Path, tokenizer: bytes, shards: int, texts: dict[str, list[str]] | None = None) -> Path:
+        return write_folder(folder, corpora() if texts is None else texts, tokenizer, shards)
 
     return make

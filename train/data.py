@@ -1,0 +1,257 @@
+"""What a training run reads: rows of tokens from memory-mapped shards, and documents it never trains on.
+
+A row holds whole documents or pieces of long ones, packed by best fit. Each token of the corpora is a target exactly
+once an epoch; its input is the token before it in its document, and before the first stands END_OF_TEXT. Which
+documents a token may see is said by numbers per row. Where a run stands is one integer: how many rows it has read.
+
+Shapes: B rows, T tokens of a row, D documents, P pieces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from pipeline.shards import Shards
+from train.order import interleaved, key_of, shuffled
+from train.packing import Packing, pack
+
+HELD_OUT_SHARE = 0.015
+IGNORED = -1  # as a target: nothing is to be learned here
+
+
+class DataError(ValueError):
+    """The shards cannot be trained on; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of tokens, int32 [B, T] each. Where a row is not full, targets are IGNORED."""
+
+    inputs_BT: np.ndarray
+    targets_BT: np.ndarray
+    documents_BT: np.ndarray  # numbers the documents within each row
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(self.inputs_BT[rows], self.targets_BT[rows], self.documents_BT[rows])
+
+    def __len__(self) -> int:
+        return len(self.inputs_BT)
+
+    @property
+    def tokens(self) -> int:
+        """How many targets there are to learn."""
+        return int((self.targets_BT != IGNORED).sum())
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a document within a row: where it came from, and which of the document's tokens it holds."""
+
+    corpus: str
+    id: str
+    source: str
+    start: int
+    tokens: int
+
+
+class Rows:
+    """Documents of one corpus, packed into rows; `batch` reads rows by number, whatever their order."""
+
+    def __init__(self, shards: Shards, shard_D: np.ndarray, document_D: np.ndarray, row_length: int) -> None:
+        self._shards, self._row_length = shards, row_length
+        offsets = [shards.offsets(number) for number in range(len(shards.infos))]
+        starts = np.empty(len(shard_D), np.int64)
+        lengths = np.empty(len(shard_D), np.int64)
+        for number, ends in enumerate(offsets):
+            here = shard_D == number
+            starts[here] = ends[document_D[here]]
+            lengths[here] = ends[document_D[here] + 1] - ends[document_D[here]]
+        packing: Packing = pack(lengths, row_length)
+        self._rows_W1 = packing.rows_W1
+        self._shard_P = shard_D[packing.document_P].astype(np.int32)
+        self._document_P = document_D[packing.document_P]
+        self._start_P = packing.start_P
+        self._first_P = starts[packing.document_P] + packing.start_P
+        self._length_P = packing.length_P
+
+    def __len__(self) -> int:
+        return len(self._rows_W1) - 1
+
+    def read(self, rows_B: np.ndarray, into: Batch, at_B: np.ndarray) -> None:
+        """Write the rows numbered `rows_B` to the rows `at_B` of `into`."""
+        pieces = [slice(self._rows_W1[row], self._rows_W1[row + 1]) for row in rows_B]
+        shards = np.unique(np.concatenate([self._shard_P[piece] for piece in pieces]))
+        for shard in shards:
+            _copy(
+                self._shards.tokens(int(shard)),
+                shard,
+                self._shard_P,
+                self._first_P,
+                self._start_P,
+                self._length_P,
+                self._rows_W1,
+                rows_B,
+                at_B,
+                self._shards.end_of_text,
+                into.inputs_BT,
+                into.targets_BT,
+                into.documents_BT,
+            )
+
+    def pieces(self, row: int) -> Iterator[Piece]:
+        """Yield what row number `row` is made of."""
+        for piece in range(self._rows_W1[row], self._rows_W1[row + 1]):
+            document = self._shards.documents(int(self._shard_P[piece])).slice(int(self._document_P[piece]), 1)
+            about = document.select(["corpus", "id", "source"]).to_pylist()[0]
+            yield Piece(**about, start=int(self._start_P[piece]), tokens=int(self._length_P[piece]))
+
+
+def empty_batch(rows: int, row_length: int) -> Batch:
+    return Batch(*(np.empty((rows, row_length), np.int32) for _ in range(3)))
+
+
+@njit(cache=True)
+def _copy(
+    tokens: np.ndarray,
+    shard: int,
+    shard_P: np.ndarray,
+    first_P: np.ndarray,
+    start_P: np.ndarray,
+    length_P: np.ndarray,
+    rows_W1: np.ndarray,
+    rows_B: np.ndarray,
+    at_B: np.ndarray,
+    end_of_text: int,
+    inputs_BT: np.ndarray,
+    targets_BT: np.ndarray,
+    documents_BT: np.ndarray,
+) -> None:
+    """Copy this shard's pieces of the rows asked for, and mark what no piece fills."""
+    for row, at in zip(rows_B, at_B):  # noqa: B905  (numba knows no strict=)
+        place = 0
+        for piece in range(rows_W1[row], rows_W1[row + 1]):
+            length = length_P[piece]
+            if shard_P[piece] == shard:
+                first = first_P[piece]
+                inputs_BT[at, place] = tokens[first - 1] if start_P[piece] else end_of_text
+                for number in range(length - 1):
+                    inputs_BT[at, place + 1 + number] = tokens[first + number]
+                for number in range(length):
+                    targets_BT[at, place + number] = tokens[first + number]
+                documents_BT[at, place : place + length] = piece - rows_W1[row]
+            place += length
+        inputs_BT[at, place:] = end_of_text
+        targets_BT[at, place:] = IGNORED
+        documents_BT[at, place:] = rows_W1[row + 1] - rows_W1[row]
+
+
+def held_out(corpus: str, ids: list[str]) -> np.ndarray:
+    """Return which documents of a corpus are kept from training, bool [D].
+
+    About 1.5 %, by a keyed hash of corpus and id: the same in every run, whatever its seed and the shards' order. At
+    least one id is held out where there are two, and at least one is trained on.
+    """
+    hashes = np.array([_hash(corpus, one) for one in ids], np.uint64)
+    distinct = np.unique(hashes)
+    if len(distinct) < 2:
+        return np.zeros(len(ids), bool)
+    limit = int(HELD_OUT_SHARE * 2**64)
+    limit = min(max(limit, int(distinct[0])), int(distinct[-2]))
+    return hashes <= np.uint64(limit)
+
+
+def _hash(corpus: str, document: str) -> int:
+    text = f"{corpus}\0{document}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8, person=b"corpusmill-eval").digest(), "little")
+
+
+class TrainingData:
+    """The rows of a run, in order, and each corpus's held-out rows. A function of shards, row length and seed."""
+
+    def __init__(self, shards: Shards, row_length: int, seed: int) -> None:
+        self.row_length, self.seed = row_length, seed
+        self._rows: list[Rows] = []
+        self.corpora: list[str] = []
+        self.held_out: dict[str, Rows] = {}
+        for corpus, ids, shard_D, document_D in _by_corpus(shards):
+            out_D = held_out(corpus, ids)
+            kept = Rows(shards, shard_D[~out_D], document_D[~out_D], row_length)
+            if len(kept):
+                self.corpora.append(corpus)
+                self._rows.append(kept)
+            evaluated = Rows(shards, shard_D[out_D], document_D[out_D], row_length)
+            if len(evaluated):
+                self.held_out[corpus] = evaluated
+        if not self._rows:
+            raise DataError("the shards hold no tokens to train on")
+        self._place = interleaved(np.array([len(rows) for rows in self._rows]))
+        self._rank = np.empty(len(self._place), np.int64)
+        for number, rows in enumerate(self._rows):
+            self._rank[self._place == number] = np.arange(len(rows))
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return len(self._place)
+
+    def _find(self, position: int, count: int) -> Iterator[tuple[Rows, np.ndarray, np.ndarray]]:
+        """Yield (rows of a corpus, their numbers, where in the batch they go) for the rows from `position` on."""
+        positions = np.arange(position, position + count)
+        epochs, slots = np.divmod(positions, self.rows_per_epoch)
+        places = self._place[slots]
+        for epoch in range(epochs[0], epochs[-1] + 1):
+            for number, rows in enumerate(self._rows):
+                at = np.flatnonzero((places == number) & (epochs == epoch))
+                if len(at):
+                    key = key_of(self.seed, int(epoch), self.corpora[number])
+                    yield rows, shuffled(self._rank[slots[at]], len(rows), key), at
+
+    def batch(self, position: int, count: int) -> Batch:
+        """Return `count` rows from number `position` of the run's endless stream."""
+        into = empty_batch(count, self.row_length)
+        for rows, numbers, at in self._find(position, count):
+            rows.read(numbers, into, at)
+        return into
+
+    def trace(self, position: int, count: int) -> list[list[Piece]]:
+        """Return what each of these rows is made of."""
+        found: list[list[Piece]] = [[] for _ in range(count)]
+        for rows, numbers, at in self._find(position, count):
+            for number, place in zip(numbers, at, strict=True):
+                found[place] = list(rows.pieces(int(number)))
+        return found
+
+    def evaluation(self, corpus: str, most: int) -> Batch:
+        """Return at most `most` held-out rows of a corpus: the same whatever the seed."""
+        rows = self.held_out[corpus]
+        numbers = shuffled(np.arange(min(most, len(rows))), len(rows), key_of("held out", corpus))
+        into = empty_batch(len(numbers), self.row_length)
+        rows.read(numbers, into, np.arange(len(numbers)))
+        return into
+
+
+def rank_rows(count: int, rank: int, ranks: int) -> slice:
+    """Return which rows of a batch one of `ranks` processes takes; together they take each once, for any `ranks`."""
+    return slice(rank * count // ranks, (rank + 1) * count // ranks)
+
+
+def _by_corpus(shards: Shards) -> Iterator[tuple[str, list[str], np.ndarray, np.ndarray]]:
+    """Yield (corpus, ids, shard of each document, its place in the shard), corpora by name."""
+    names, ids, shard_D, document_D = [], [], [], []
+    for number, info in enumerate(shards.infos):
+        about = shards.documents(number)
+        names += about.column("corpus").to_pylist()
+        ids += about.column("id").to_pylist()
+        shard_D.append(np.full(info.documents, number, np.int64))
+        document_D.append(np.arange(info.documents, dtype=np.int64))
+    if not names:
+        return
+    corpora, number_D = np.unique(np.array(names, object).astype(str), return_inverse=True)
+    shard, document = np.concatenate(shard_D), np.concatenate(document_D)
+    for number, corpus in enumerate(corpora):
+        here = np.flatnonzero(number_D == number)
+        yield str(corpus), [ids[place] for place in here], shard[here], document[here]
