@@ -32,7 +32,8 @@ _NAMES = {
     IMPLIED: "html head body p li dt dd option optgroup tr td th thead tbody tfoot colgroup caption rt rp rb rtc a "
     "nobr",
     RAW: "script style textarea title xmp iframe noembed noframes",
-    SPECIAL: "address applet article aside blockquote button center details dialog dir div dl fieldset figcaption "
+    SPECIAL: "p li dt dd tr td th thead tbody tfoot caption "
+    "address applet article aside blockquote button center details dialog dir div dl fieldset figcaption "
     "figure footer form frameset h1 h2 h3 h4 h5 h6 header hgroup listing main marquee menu nav noscript object ol pre "
     "search section select summary table template ul",
     SCOPE: "applet marquee object table template",
@@ -158,7 +159,7 @@ def _after_raw(data: np.ndarray, at: int, end: int, key: int) -> int:
 
 
 @njit(**JIT)
-def _cost(data: np.ndarray, start: int, end: int, stack: np.ndarray) -> tuple[int, np.int64]:
+def _cost(data: np.ndarray, start: int, end: int, stack: np.ndarray, holds: np.ndarray) -> tuple[int, np.int64]:
     depth, deepest, doubts, tags, foreign = 0, 0, np.int64(0), np.int64(0), 0
     i = start
     while i < end:
@@ -174,13 +175,15 @@ def _cost(data: np.ndarray, start: int, end: int, stack: np.ndarray) -> tuple[in
             if kind & RAW and foreign == 0:
                 i = _after_raw(data, i, end, key)
             elif kind & (VOID | IMPLIED):
-                pass
+                if kind & SPECIAL and depth > 0:
+                    holds[depth - 1] = True
             elif closed and (foreign > 0 or kind & FOREIGN):
                 doubts += 1
             elif depth == DEPTH_CAP:
                 return DEPTH_CAP + 1, TOO_COSTLY
             else:
                 stack[depth] = key
+                holds[depth] = False
                 depth += 1
                 deepest = max(deepest, depth)
                 foreign += 1 if kind & FOREIGN else 0
@@ -196,6 +199,8 @@ def _cost(data: np.ndarray, start: int, end: int, stack: np.ndarray) -> tuple[in
                 doubts += depth - 1 - match
                 while depth > match:
                     depth -= 1
+                    # <span><p></span> leaves the span open, if nothing has closed the paragraph
+                    doubts += 1 if holds[depth] and not kind & SPECIAL else 0
                     foreign -= 1 if _kind_of(stack[depth]) & FOREIGN else 0
     return deepest, (deepest + doubts + 1) * tags
 
@@ -204,9 +209,9 @@ def _cost(data: np.ndarray, start: int, end: int, stack: np.ndarray) -> tuple[in
 def _costs(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = len(offsets) - 1
     depth, work = np.empty(rows, np.int32), np.empty(rows, np.int64)
-    stack = np.empty(DEPTH_CAP, np.int64)
+    stack, holds = np.empty(DEPTH_CAP, np.int64), np.empty(DEPTH_CAP, np.bool_)
     for row in range(rows):
-        depth[row], work[row] = _cost(data, offsets[row], offsets[row + 1], stack)
+        depth[row], work[row] = _cost(data, offsets[row], offsets[row + 1], stack, holds)
     return depth, work
 
 
