@@ -26,6 +26,8 @@ WIDER = {
 
 NARROWER = {"big5hkscs": "cp950"}  # … and no codec of Python's holds all of the standard's Big5
 
+KOREAN = ("cp949", "uhc")
+
 BELIEVABLE = 0.95
 """The share of non-ASCII characters that a charset must explain to be believed; the rest become U+FFFD.
 
@@ -101,9 +103,10 @@ def _believed(data: bytes, charset: str, declared: str | None) -> Decoded | None
 
 
 def _detected(data: bytes, declared: str | None) -> Decoded:
-    found: str = detect_encoding(data)  # UTF-8 where nothing is found
-    charset = WIDER.get(found, found)
-    decoded = _strict(data, charset, declared) or _believed(data, charset, declared)
-    if decoded is None:
-        raise CharsetError(f"not text: declared as {declared or 'nothing'}, looks like {charset}")
+    # asked for names of the standard, the detector would call Korean UTF-8: its name for it, cp949, is not among them
+    found: str | None = detect_encoding(data, html5_compatible=False)
+    charset = found and ("cp949" if found in KOREAN else charset_of(found))
+    decoded = charset and (_strict(data, charset, declared) or _believed(data, charset, declared))
+    if not decoded:
+        raise CharsetError(f"not text: declared as {declared or 'nothing'}, looks like {found or 'nothing known'}")
     return decoded
