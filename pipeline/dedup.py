@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -245,7 +246,7 @@ def _walk(
 
 
 @njit(inline="always", **JIT)
-def _slot(keys: np.ndarray, heads: np.ndarray, mask: int, key: int) -> int:
+def _slot(keys: np.ndarray, heads: np.ndarray, mask: int, key: int) -> Any:
     """Return the slot of a key: where it is, or the empty one where it belongs."""
     slot = (key ^ (key >> np.uint64(29))) & mask
     while heads[slot] >= 0 and keys[slot] != key:
