@@ -22,6 +22,12 @@ KEPT = 0.5
 """The share of the text outside links and landmarks that main content must keep to be believed."""
 
 _C1 = re.compile("[\x80-\x9f]")
+_CONTROL_REFERENCE = re.compile(
+    r"&#(?:0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|6553[45])(?![0-9])|x0*(?:[0-8bcef]|1[0-9a-f])(?![0-9a-f])|x0*fff[ef](?![0-9a-f]))"
+    r";?",
+    re.IGNORECASE,
+)
+"""References to characters that XML forbids: for one of them, trafilatura finds nothing on the whole page."""
 _REMOVED = dict.fromkeys([*range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
 
 
@@ -68,7 +74,9 @@ def main_text_precise(page: str) -> str:
     import trafilatura
 
     try:
-        text = trafilatura.extract(page, favor_precision=True, include_comments=False, deduplicate=False)
+        text = trafilatura.extract(
+            _CONTROL_REFERENCE.sub("", page), favor_precision=True, include_comments=False, deduplicate=False
+        )
     except (ValueError, RecursionError) as error:
         raise UnreadableError("unparsable") from error
     return clean(text or "")

@@ -45,6 +45,9 @@ SUSPICIOUS = re.compile(
 """A mark of text that ftfy might change. Without one, ftfy and NFC together give what NFC alone gives."""
 
 
+_LINE_END = re.compile("\r\n|[\r\u2028\u2029]")
+
+
 def nfc(text: str) -> str:
     """Return the text in Unicode normalisation form C."""
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
@@ -59,5 +62,5 @@ def repair_text(text: str) -> str:
     if not SUSPICIOUS.search(text):
         return nfc(text)
     config = _CONFIG._replace(unescape_html="<" not in text)
-    lines = io.StringIO(text.replace("\r\n", "\n"), newline="\n")
+    lines = io.StringIO(_LINE_END.sub("\n", text), newline="\n")
     return nfc("".join(ftfy.fix_text(line, config) if SUSPICIOUS.search(line) else line for line in lines))
