@@ -15,8 +15,8 @@ from pipeline.edit import EDITS, EditError, edit
 PAGE = (
     "<html><head><title>T</title><style>p{}</style></head><body><nav><a href=/>Home</a> <a href=/b>More</a></nav>"
     "<main><h1>제목</h1><p>The first paragraph says something of some length, and then a little more.</p>"
-    "
-    "<ul><li>The first of the things, with a word on it.<li>And another thing, of which more can be said.</ul><p>두 번째 문단입니다.</p>"
+    "<ul><li>The first of the things, with a word on it.<li>And another thing, of which more can be said.</ul>"
+    "<p>두 번째 문단입니다.</p>"
     "</main><footer>© nobody</footer><script>x<y</script>"
 )
 
@@ -92,7 +92,8 @@ def test_main_text_is_the_pages_prose_in_lines_and_other_texts_are_left_alone() 
     assert edited.column("text")[0].as_py() == (
         "제목\n\nThe first paragraph says something of some length, and then a little more.\n\n"
         "  • The first of the things, with a word on it.\n"
-        "  • And another thing, of which more can be said.\n\n두 번째 문단입니다."
+        "  • And another thing, of which more can be said.\n\n"
+        "두 번째 문단입니다."
     )
     assert edited.column("text").to_pylist()[1:] == [PAGE, PAGE]
     assert edited.column("media_type").to_pylist() == ["text/plain", "text/plain", "text/x-source"]
