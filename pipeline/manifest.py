@@ -84,7 +84,7 @@ def make(
             for name, counts in corpora.items()
         },
         "statistics": asdict(tally),
-        "shards": [shard.to_json() for shard in shards],
+        "shards": [asdict(shard) for shard in shards],
         "sources": [[unit.corpus, plan.name_of(unit.path), unit.start, unit.stop, unit.size] for unit in plan.units],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -162,7 +163,7 @@ def pack_shard(work: Work, shard: int, messages: list[bytes]) -> Iterator[Messag
         offsets, ids = _joined(lists, tokenizer)
         with work.store.create(f"{name}.arrow") as stream:
             info = write_shard(stream, file, pa.concat_tables(tables or [_PROVENANCE.empty_table()]), offsets, ids)
-        work.store.write_json(f"{name}.json", {"file": f"{name}.arrow", "info": info.to_json()})
+        work.store.write_json(f"{name}.json", {"file": f"{name}.arrow", "info": asdict(info)})
     yield 0, pack({"shard": shard, **work.store.read_json(f"{name}.json")})
 
 

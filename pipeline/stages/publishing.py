@@ -104,7 +104,7 @@ def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     for part, piece in enumerate(p for p in pieces if "rejects" in p.files):
         files[f"rejects/part-{part:05}.parquet"] = piece.files["rejects"]
     shards = sorted((value for value in together.values if "shard" in value), key=lambda value: value["shard"])
-    infos = [ShardInfo.from_json(value["info"]) for value in shards]
+    infos = [ShardInfo(**value["info"]) for value in shards]
     for value, info in zip(shards, infos, strict=True):
         files[f"shards/{info.file}"] = value["file"]
     total = Tally.total(store.read_json(f"{piece.files['finished']}.json") for piece in pieces)
