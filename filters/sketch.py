@@ -29,10 +29,8 @@ def content_hash(text: pa.Array) -> pa.Array:
     A cryptographic one, because equal hashes decide with nothing else: nobody shall write a page that displaces a book.
     """
     offsets, data = buffers(text)
-    hashes = [
-        blake2b(data.data[start:stop], digest_size=16, key=_KEY).digest() for start, stop in pairwise(offsets.tolist())
-    ]
-    return pa.array(hashes, pa.binary(16))
+    view, rows = data.data, pairwise(offsets.tolist())
+    return pa.array([blake2b(view[i:j], digest_size=16, key=_KEY).digest() for i, j in rows], pa.binary(16))
 
 
 @signal(bands=pa.binary(8 * BANDS))

@@ -197,7 +197,7 @@ def longest(offsets: np.ndarray) -> int:
 
 @njit(**JIT)
 def hash_shingles(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (offsets int64 [rows + 1], uint64): every row's shingle hashes, as they come in the text, repeated or not."""
+    """Return (offsets int64 [rows + 1], uint64): every row's shingle hashes as the text has them, repeated or not."""
     rows, most = len(offsets) - 1, longest(offsets)
     bounds = np.zeros(rows + 1, np.int64)
     words = np.empty(most // 2 + 1, np.uint64)
