@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pyarrow as pa
 
-from filters import c4, fineweb, sketch
+from filters import c4, code, fineweb, language, quality, repetition, sketch
 from filters.signal import Signal, SignalError, collect
 
-WRITERS: Mapping[str, Signal] = collect([c4, fineweb, sketch])
+WRITERS: Mapping[str, Signal] = collect([c4, code, fineweb, language, quality, repetition, sketch])
 """Column → the signal that writes it."""
 
 TYPES: Mapping[str, pa.DataType] = {column: signal.writes[column] for column, signal in WRITERS.items()}

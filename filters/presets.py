@@ -95,7 +95,18 @@ PRESETS: dict[str, Preset] = {
 SETS: dict[str, frozenset[str]] = {
     # Licences that ask for attribution at most, by SPDX identifier (Blue Oak Council list, bronze and better).
     "permissive": frozenset(
-        ["0BSD", "Apache-2.0", "Artistic-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "MIT", "MIT-0"]
+        [
+            "0BSD",
+            "Apache-2.0",
+            "Artistic-2.0",
+            "BSD-2-Clause",
+            "BSD-3-Clause",
+            "BSL-1.0",
+            "CC0-1.0",
+            "ISC",
+            "MIT",
+            "MIT-0",
+        ]
         + ["NCSA", "PostgreSQL", "Python-2.0", "Unlicense", "UPL-1.0", "Zlib"]
     ),
 }

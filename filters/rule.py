@@ -35,12 +35,14 @@ class Rule:
         if self.among is not None:
             allowed = pc.is_in(column, value_set=pa.array(sorted(self.among), type=column.type))
             return np.asarray(pc.and_(allowed, pc.is_valid(column)))
-        values = np.asarray(column.cast(pa.float64()).fill_null(float("nan")))
+        # float32 columns are compared as such: the quotient 3/10 is not above a bound of 0.3 for having been rounded up.
+        kind = pa.float32() if column.type == pa.float32() else pa.float64()
+        values = np.asarray(column.cast(kind).fill_null(float("nan")))
         passed = ~np.isnan(values)
         if self.minimum is not None:
-            passed &= values >= self.minimum
+            passed &= values >= values.dtype.type(self.minimum)
         if self.maximum is not None:
-            passed &= values <= self.maximum
+            passed &= values <= values.dtype.type(self.maximum)
         return passed
 
     def key(self) -> list[object]:

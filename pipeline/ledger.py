@@ -13,7 +13,16 @@ import pyarrow as pa
 
 from pipeline.document import SCHEMA
 from pipeline.plan import HASHES, Plan
-from pipeline.stages.state import STATE
+
+STATE = pa.schema(
+    [
+        pa.field("reason", pa.string()),
+        pa.field("survivor", pa.string()),
+        pa.field("survivor_source", pa.string()),
+        pa.field("similarity", pa.float32()),
+    ]
+)
+"""What became of a document: null while nothing has dropped it, and what it duplicates."""
 
 GIVEN = [field for field in SCHEMA if field.name not in ("text", "metadata")]
 OUTCOME = [pa.field("decision", pa.string()), *STATE]

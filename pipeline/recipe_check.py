@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -111,9 +111,10 @@ def _check_corpus(at: Path_, corpus: Mapping[str, Any], kinds: Mapping[str, pa.D
         if not isinstance(bound, Mapping):
             continue
         text = pa.types.is_string(kinds[column]) or pa.types.is_large_string(kinds[column])
-        if text and ("min" in bound or "max" in bound):
+        bounds = {key for key, value in bound.items() if value is not None}
+        if text and bounds & {"min", "max"}:
             faults.append((where, f"{column!r} is text: give in: [...], not min or max"))
-        if not text and "in" in bound:
+        if not text and "in" in bounds:
             faults.append((where, f"{column!r} is a number: give min or max, not in"))
         if isinstance(bound.get("in"), str) and bound["in"] not in SETS:
             faults.append(
@@ -148,11 +149,14 @@ def _column_types(data: Mapping[str, Any], base: str, faults: list[Fault]) -> Ma
 def _keys(model: type[BaseModel], path: Path_) -> list[str]:
     """Return the keys that the part of the recipe at `path` may have."""
     current: Any = model
+    named = False  # the next part is a name the user chose, a key of a mapping
     for part in path:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
-            current = _model_in(field.annotation) if field else None
-        # a mapping by name (corpora, rules) leads to the model of its values, which `_model_in` has found already
+        if named or not (isinstance(current, type) and issubclass(current, BaseModel)):
+            named = False
+            continue
+        field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
+        current = _model_in(field.annotation) if field else None
+        named = field is not None and get_origin(field.annotation) is dict
     if not (isinstance(current, type) and issubclass(current, BaseModel)):
         return []
     return [field.alias or name for name, field in current.model_fields.items() if name != "base"]

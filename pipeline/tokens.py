@@ -144,11 +144,15 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; bytes that a cut has left without their character become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Return the bytes of ids: those of parts put together are those of the whole."""
         tokens = list(ids)
         if tokens and not 0 <= min(tokens) <= max(tokens) < self.vocabulary_size:
             wrong = min(tokens) if min(tokens) < 0 else max(tokens)
             raise TokenizerError(f"id {wrong} is no token; ids are 0 to {self.vocabulary_size - 1}")
-        return b"".join(self._tokens[token] for token in tokens).decode("utf-8", "replace")
+        return b"".join(self._tokens[token] for token in tokens)
 
 
 def _byte_characters() -> Iterator[str]:

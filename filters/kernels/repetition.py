@@ -77,7 +77,10 @@ def _mask(entries: int) -> int:
 def _count_lines(
     data: np.ndarray, start: int, stop: int, keys: np.ndarray, stamps: np.ndarray, stamp: int, counts: np.ndarray
 ) -> None:
-    """Count lines and paragraphs and those that equal an earlier one. Uses the stamps `stamp` and `stamp` + 1."""
+    """Count lines and paragraphs and those that equal an earlier one.
+
+    Both share a table: the hash of a paragraph is that of no line, not even of its only one.
+    """
     feeds = 0
     for at in range(start, stop):
         feeds += data[at] == _NEWLINE
@@ -101,7 +104,7 @@ def _count_lines(
             paragraph_length += length + (paragraph_length > 0)  # the line feed between two lines counts
         if paragraph_length > 0 and (length == 0 or at == stop):
             counts[PARAGRAPHS] += 1
-            if not _is_new(keys, stamps, stamp + 1, mask, paragraph):
+            if not _is_new(keys, stamps, stamp, mask, paragraph):
                 counts[DUPLICATE_PARAGRAPHS] += 1
                 counts[DUPLICATE_PARAGRAPH_CHARACTERS] += paragraph_length
             paragraph, paragraph_length = _START, 0
@@ -208,6 +211,6 @@ def count(offsets: np.ndarray, data: np.ndarray) -> np.ndarray:
             hashes[index] = _hash(data, word[BEGIN], word[END])
             ends[index + 1] = ends[index] + word[CHARACTERS]
         stamp = _count_grams(
-            words, hashes, ends, keys, stamps, stamp + 2, grams, places, slots, times, visited, counts[row]
+            words, hashes, ends, keys, stamps, stamp + 1, grams, places, slots, times, visited, counts[row]
         )
     return counts.T

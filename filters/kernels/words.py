@@ -187,7 +187,7 @@ def _begins_clitic(roles: np.ndarray, at: int, first: int, last: int) -> bool:
 def _cut_chunk(
     data: np.ndarray, roles: np.ndarray, places: np.ndarray, size: int, seen: int, words: np.ndarray, count: int
 ) -> int:
-    """Store the words of a chunk of `size` characters, whose roles or'ed are `seen`; return the words there are then."""
+    """Store the words of a chunk of `size` characters, whose roles or'ed are `seen`; return the new count of words."""
     if not seen & ~_SOLID:
         return _put(roles, places, 0, size, words, count)
     first = 0

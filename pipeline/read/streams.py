@@ -124,9 +124,12 @@ def gunzip(feed: Feed, at: int = 0, stop: int | None = None) -> Iterator[Event]:
                 if not piece:
                     damage = "gzip member ends early"
                     break
+                before = inflate.copy()
                 try:
                     out = inflate.decompress(piece)
                 except zlib.error as error:
+                    if out := _salvage(before, piece):
+                        yield out
                     wrong_sum = str(error).endswith(("data check", "length check"))
                     damage = "gzip checksum does not match" if wrong_sum else "gzip member is damaged"
                     break
@@ -142,6 +145,17 @@ def gunzip(feed: Feed, at: int = 0, stop: int | None = None) -> Iterator[Event]:
         if following is None:
             return
         at = following
+
+
+def _salvage(inflate: zlib._Decompress, piece: memoryview) -> bytes:
+    """Return what a piece gives up to the byte at which it breaks; zlib forgets it with the error."""
+    out = bytearray()
+    for at in range(len(piece)):
+        try:
+            out += inflate.decompress(piece[at : at + 1])
+        except zlib.error:
+            break
+    return bytes(out)
 
 
 def unzstd(feed: Feed, at: int = 0, stop: int | None = None) -> Iterator[Event]:

@@ -1,8 +1,8 @@
 """WARC records, which say how long they are, and a way back where they lie about it.
 
-A record is believed if what follows it is the next record, a new gzip member, or the end. Otherwise the next record is
-looked for from where this one's block starts, so that a wrong length costs one record, whether it was too short or too
-long. Offsets are those of the gzip member (as in CDX indexes), or of the record where the file is not packed.
+A record is believed if an empty line follows it, or the next record, a new gzip member, or the end. Otherwise the next
+record is looked for from where this one's block starts, so that a wrong length costs one record, whether it was too
+short or too long. Offsets are those of the gzip member (as in CDX indexes), or of the record where the file is not packed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipeline.read.window import Window
 MAGIC = b"WARC/"
 VERSION = re.compile(rb"WARC/\d\.\d{1,2}[ \t]*\r?\n")
 VERSION_BYTES = 16
+EMPTY_LINE = b"\r\n\r\n"
 LINE_ENDS = re.compile(rb"[\r\n]*")
 HEADER_END = re.compile(rb"\r?\n\r?\n")
 HEADER_BYTES = 1 << 20
@@ -96,12 +97,8 @@ def _record(window: Window, wanted: frozenset[str]) -> Record | Broken | None:
         lost = _lost(window, head, f"a record is at most {RECORD_BYTES >> 20} MiB long", in_members=True)
         return lost if is_wanted else None
     end = head + length
-    if not window.want(end):
-        return _lost(window, head, "record ends early")
-    if not _ends(window, end):
-        spoilt = window.spoilt(end - 1)
-        lost = _lost(window, head, "wrong Content-Length: no record ends there")
-        return lost if is_wanted or spoilt else None
+    if not window.want(end) or not _ends(window, end):
+        return _lost(window, head, "record does not end where its Content-Length says")
     record = Record(window.origin(), fields, bytes(window.data[head:end])) if is_wanted else None
     window.skip(end)
     return record
@@ -119,7 +116,11 @@ def _head(window: Window) -> int | None:
 
 
 def _ends(window: Window, end: int) -> bool:
-    """Whether a record may end at `end`: line ends follow, and then the next record, a new member, or the end."""
+    """Whether a record may end at `end`: an empty line follows, or the next record, a new member, or the end."""
+    if window.want(end + len(EMPTY_LINE)) and window.data.startswith(EMPTY_LINE, end):
+        # what follows may be no record, but that is not this record's fault; it may still be in a damaged member
+        if window.want(end + len(EMPTY_LINE) + 1):
+            return True
     while window.want(end + 1):
         line_ends = LINE_ENDS.match(window.data, end)
         if line_ends is None or line_ends.end() == end:

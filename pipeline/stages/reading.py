@@ -12,9 +12,9 @@ from filters.rule import decide
 from filters.signal import measure
 from pipeline.document import REJECTS, SCHEMA, Reject, rejects_batch
 from pipeline.edit import edit
+from pipeline.ledger import STATE
 from pipeline.plugins import GIVEN
 from pipeline.read import Unit, read
-from pipeline.stages.state import STATE
 from pipeline.stages.work import PIECES_PER_UNIT, Message, Messages, Piece, Work
 
 PIECE_ROWS = 8192

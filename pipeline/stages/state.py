@@ -10,16 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from pipeline.ledger import STATE
 from pipeline.stages.work import Piece, Work
-
-STATE = pa.schema(
-    [
-        pa.field("reason", pa.string()),
-        pa.field("survivor", pa.string()),
-        pa.field("survivor_source", pa.string()),
-        pa.field("similarity", pa.float32()),
-    ]
-)
 
 REMOVED = pa.schema([pa.field("row", pa.int64()), *STATE])
 """Rows that a stage drops, as messages carry them."""

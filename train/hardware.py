@@ -1,0 +1,23 @@
+"""Where and how precisely a model is computed: as the machine allows, not as somebody configured."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def best_device() -> torch.device:
+    """Return the first GPU with bfloat16 units if there is one, else the CPU."""
+    if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context to compute in: bfloat16 products on a GPU, float32 on a CPU.
+
+    Most CPUs have no bfloat16 units, and emulate them at half the speed of float32. Weights, gradients' sums and the
+    optimiser's state are float32 everywhere.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
