@@ -57,7 +57,7 @@ def headers(head: bytes) -> dict[str, str]:
     name = ""
     for line in head.decode("utf-8", "replace").split("\n")[1:]:
         if line[:1] in (" ", "\t") and name:
-            fields[name] += " " + line.strip()
+            fields[name] = f"{fields[name]} {line.strip()}".strip()
             continue
         key, colon, value = line.partition(":")
         if colon:

@@ -2,7 +2,8 @@
 
 A record is believed if an empty line follows it, or the next record, a new gzip member, or the end. Otherwise the next
 record is looked for from where this one's block starts, so that a wrong length costs one record, whether it was too
-short or too long. Offsets are those of the gzip member (as in CDX indexes), or of the record where the file is not packed.
+short or too long. Offsets are those of the gzip member (as in CDX indexes), or of the record in a file that is not
+packed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.document import SAMPLE_BYTES
 from pipeline.read.http import headers
 from pipeline.read.source import GIVE_UP_BYTES, RECORD_BYTES
 from pipeline.read.streams import Event
@@ -117,10 +119,8 @@ def _head(window: Window) -> int | None:
 
 def _ends(window: Window, end: int) -> bool:
     """Whether a record may end at `end`: an empty line follows, or the next record, a new member, or the end."""
-    if window.want(end + len(EMPTY_LINE)) and window.data.startswith(EMPTY_LINE, end):
-        # what follows may be no record, but that is not this record's fault; it may still be in a damaged member
-        if window.want(end + len(EMPTY_LINE) + 1):
-            return True
+    if window.want(end + len(EMPTY_LINE) + 1) and window.data.startswith(EMPTY_LINE, end):
+        return True  # what follows may be no record, but that is not this one's fault
     while window.want(end + 1):
         line_ends = LINE_ENDS.match(window.data, end)
         if line_ends is None or line_ends.end() == end:
@@ -138,7 +138,7 @@ def _lost(window: Window, start: int, reason: str, in_members: bool = False) -> 
     """
     if window.damage is not None and window.spoilt(0):
         reason = window.damage.reason
-    broken = Broken(window.origin(), reason, bytes(window.data[:200]))
+    offset, head = window.origin(), bytes(window.data[:SAMPLE_BYTES])
     in_members = in_members and window.starts_member(0)
     began = window.place
     while True:
@@ -148,7 +148,7 @@ def _lost(window: Window, start: int, reason: str, in_members: bool = False) -> 
             starts = window.starts_member(at) or (not in_members and window.data[at - 1] in b"\r\n")
             if starts and VERSION.match(window.data, at):
                 window.skip(at)
-                return broken
+                return Broken(offset, reason, head[: window.place - began])
             at = window.data.find(MAGIC, at + 1)
         window.skip(max(0, len(window.data) - VERSION_BYTES))
         start = 1
@@ -156,4 +156,4 @@ def _lost(window: Window, start: int, reason: str, in_members: bool = False) -> 
             window.close()
         if not window.want(len(window.data) + 1):
             window.skip(len(window.data))
-            return broken
+            return Broken(offset, reason, head)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pipeline.read import Source, units, warc
 from tests.pipeline.read_sources import http, packed, page, pages, read_all, record
 
-PAGES = 80
+PAGES = 40
 CRAWL = pages(PAGES)
 MEMBERS = packed(CRAWL)
-BAD = 41  # the page that is spoilt
+BAD = 21  # the page that is spoilt
 PLACE = 2 * BAD + 1  # its record
 HEALTHY = [number for number in range(PAGES) if number != BAD]
 
@@ -95,15 +95,15 @@ def test_a_truncated_file_gives_what_comes_before_and_one_reject(tmp_path: Path,
 
 
 def test_a_request_with_a_wrong_length_costs_no_page(tmp_path: Path) -> None:
-    crawl = [*CRAWL[:50], record(9, b"GET / HTTP/1.1\r\n\r\n", "request", length=700), *CRAWL[51:]]
+    crawl = [*CRAWL[:30], record(9, b"GET / HTTP/1.1\r\n\r\n", "request", length=700), *CRAWL[31:]]
     (tmp_path / "a.warc").write_bytes(b"".join(crawl))
     rows, rejects = read_all("warc", tmp_path)
     assert numbers(rows) == list(range(PAGES))
-    assert [(reject.offset, reject.reason) for reject in rejects] == [(sum(map(len, CRAWL[:50])), ENDS)]
+    assert [(reject.offset, reject.reason) for reject in rejects] == [(sum(map(len, CRAWL[:30])), ENDS)]
 
 
-@given(st.sets(st.integers(0, PAGES * 2 - 1), max_size=8), st.integers(1000, 30_000), st.booleans(), st.data())
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(0, PAGES * 2 - 1), max_size=8), st.integers(1000, 15_000), st.booleans(), st.data())
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_units_of_a_file_give_the_records_of_the_file(
     tmp_path: Path, bad: set[int], target: int, is_packed: bool, data: st.DataObject
 ) -> None:
@@ -117,9 +117,10 @@ def test_the_units_of_a_file_give_the_records_of_the_file(
     lost = {place // 2 for place in bad if place % 2}
     beside = {place // 2 for place in bad}
     # a damaged length may lead into the record behind it, but never further
-    assert set(range(PAGES)) - beside - {number + 1 for number in beside} <= set(numbers(whole[0]))
+    sound = set(range(PAGES)) - beside - {number + 1 for number in beside}
+    assert {f"{number:032}" for number in sound} <= {row["id"] for row in whole[0]}
     assert len(whole[1]) <= 2 * len(bad)
-    assert len(numbers(whole[0])) >= PAGES - len(lost) - len(bad)
+    assert len(whole[0]) >= PAGES - len(lost) - len(bad)
 
 
 def test_a_page_that_quotes_a_record_is_cut_nowhere_else(tmp_path: Path) -> None:
@@ -219,12 +220,11 @@ def test_a_page_without_an_id_is_known_by_its_place(tmp_path: Path) -> None:
 
 def test_bare_line_ends_and_folded_headers_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.warc").write_bytes(
-        record(1, html()).replace(b"\r\n", b"\n").replace(b"Content-Length: 75", b"Content-Length: 70")
+        record(1, html().replace(b"\r\n", b"\n")).replace(b"\r\n", b"\n")
         + record(2, html()).replace(b"WARC-Type: ", b"WARC-Type:\r\n ")
     )  # fmt: skip
     rows, rejects = read_all("warc", tmp_path)
-    assert [number for number in numbers(rows) if number == 2] == [2]
-    assert len(rows) + len(rejects) == 2
+    assert (numbers(rows), rejects) == ([1, 2], [])
 
 
 def test_a_conversion_is_a_document_of_a_wet_file(tmp_path: Path) -> None:
