@@ -33,7 +33,7 @@ def buffers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
     end = int(offsets[-1])
     if len(data) - end >= PADDING:
-        return offsets, data
+        return _readonly(offsets), _readonly(data)
     start = int(offsets[0])
     padded = np.zeros(end - start + PADDING, np.uint8)
     padded[: end - start] = data[start:end]
