@@ -67,7 +67,7 @@ def documents(data: Path, vectors: Path) -> list[dict[str, Any]]:
                 if "content" in record:
                     record["text"] = record.pop("content").read().decode()
                 start, end = document["key"]["slice"]
-                document["text"] = record[document["key"]["field"]][start:end]
+                document["text"] = record[document["key"]["field"] or "text"][start:end]
     for document in found:
         assert hashlib.sha256(document["text"].encode()).hexdigest() == document["sha256"]
     return found
@@ -93,7 +93,7 @@ def agreement(
 @pytest.mark.parametrize(
     ("preset", "family"),
     [(GOPHER_QUALITY, "gopher_quality"), (GOPHER_REPETITION, "gopher_rep")],
-    ids=lambda it: str(it),
+    ids=["quality", "repetition"],
 )
 def test_english_documents_meet_the_same_decision(
     documents: list[dict[str, Any]], columns: pa.RecordBatch, preset: Preset, family: str
@@ -139,19 +139,18 @@ def test_lines_and_paragraphs_repeat_exactly_as_the_peer_has_it(
 def test_english_n_grams_repeat_as_much_as_the_peer_has_it(
     documents: list[dict[str, Any]], columns: pa.RecordBatch
 ) -> None:
-    """Words differ here and there, so shares do; a document shorter than Gopher's 50 words is left out.
+    """Words differ here and there, so shares do. Documents shorter than Gopher's 50 words are left out.
 
-    There the peer's most frequent n-gram may be one that occurs once, which repeats nothing.
+    So are those most frequent n-grams of the peer that occur once: they repeat nothing.
     """
     differences = []
     for row, document in enumerate(documents):
         peer = document["datatrove"]["eng"]
         if str(document["lang"]).startswith("en") and peer["quality"]["n_non_symbol_words"] >= 50:
-            differences += [
-                abs(columns.column(RATIOS[name])[row].as_py() - (value or 0))
-                for name, value in peer["repetition"].items()
-                if name.endswith("_gram")
-            ]
+            for name, value in peer["repetition"].items():
+                ours = columns.column(RATIOS[name])[row].as_py()
+                if name.endswith("_gram") and (ours or name.startswith("dup")):
+                    differences.append(abs(ours - (value or 0)))
     assert len(differences) > 3000
     assert np.mean(differences) < 0.002
-    assert np.quantile(differences, 0.99) < 0.02
+    assert np.quantile(differences, 0.99) < 0.015
