@@ -1,0 +1,102 @@
+"""`corpusmill train`: from a run folder to a model, its held-out losses, and a sample of its text.
+
+Nothing here is imported before it is needed: the command's help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.shards import Shards
+    from train.loop import Trained
+
+FAILED = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command understands to a parser."""
+    parser.add_argument("run", help="a run folder, or a folder of shards")
+    parser.add_argument("--out", help="where the model goes (default: RUN/model)")
+    parser.add_argument(
+        "--preset", default="tiny-cpu", help="size of model and training: tiny-cpu (default), 100m, v3-671b"
+    )
+    parser.add_argument("--steps", type=int, help="training steps (default: the preset's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the data (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the model's folder")
+    parser.add_argument(
+        "--sample", type=int, default=80, metavar="N", help="tokens of text to generate at the end (default: 80)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train as the arguments say; return 0, or 2 after one line that says what is wrong."""
+    from dataclasses import replace
+
+    from pipeline.shards import ShardError, Shards
+    from train.checkpoint import CheckpointError
+    from train.config import Config, ConfigError, preset
+    from train.data import DataError
+    from train.loop import train
+
+    folder = Path(arguments.run)
+    if not (folder / "shards").is_dir() and not (folder / "manifest.json").is_file():
+        return _fail(f"{folder}: no shards there; `corpusmill run RECIPE --out {folder}` makes a run folder")
+    shards_folder = folder / "shards" if (folder / "shards").is_dir() else folder
+    out = Path(arguments.out) if arguments.out else folder / "model"
+    try:
+        shards = Shards.open(shards_folder)
+        config = preset(arguments.preset, shards.vocabulary_size)
+        if arguments.steps is not None:
+            config = Config(config.model, replace(config.training, steps=arguments.steps))
+        trained = train(shards, out, config, arguments.seed, arguments.resume)
+    except (ShardError, CheckpointError, ConfigError, DataError, OSError) as error:
+        return _fail(str(error))
+    _tell(trained, out)
+    if trained.interrupted:
+        print(f"interrupted after step {trained.steps}; --resume goes on from there", file=sys.stderr)
+        return 130
+    _export(trained, shards, out)
+    if arguments.sample > 0:
+        print(f"\nsample: {safe(_sample(trained, shards, arguments.sample, arguments.seed))}")
+    return 0
+
+
+def _tell(trained: Trained, out: Path) -> None:
+    print(f"\n{'held out':<16}{'nats/token':>22}{'bits/byte':>22}")
+    for corpus, last in trained.last.items():
+        first = trained.first[corpus]
+        nats = f"{first.nats_per_token:.3f} → {last.nats_per_token:.3f}"
+        bits = f"{first.bits_per_byte:.3f} → {last.bits_per_byte:.3f}"
+        print(f"{safe(corpus):<16}{nats:>22}{bits:>22}")
+    print(f"{trained.steps} steps, {trained.tokens_per_second:,.0f} tokens/s; model: {out}")
+
+
+def _export(trained: Trained, shards: Shards, out: Path) -> None:
+    from train.export import export
+
+    export(trained.decoder, out / "huggingface", shards.tokenizer_json.decode(), shards.end_of_text)
+
+
+def _sample(trained: Trained, shards: Shards, most: int, seed: int) -> str:
+    from tokenizers import Tokenizer
+
+    from train.generate import generate
+
+    tokens = generate(trained.decoder, [shards.end_of_text], most, 0.7, seed, shards.end_of_text)
+    return str(Tokenizer.from_str(shards.tokenizer_json.decode()).decode(tokens))
+
+
+def safe(text: str) -> str:
+    """Return text with everything that could act on a terminal made visible, line breaks kept."""
+    shown = (c if c == "\n" or unicodedata.category(c)[0] != "C" else f"\\u{ord(c):04x}" for c in text)
+    return "".join(shown)
+
+
+def _fail(message: str) -> int:
+    print(safe(message).replace("\n", "\\n"), file=sys.stderr)
+    return FAILED
