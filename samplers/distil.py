@@ -107,7 +107,7 @@ def _characters() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # a letter on either side shows whether the character cuts
         parts = [part for part, _ in cutter.pre_tokenize_str(normalizer.normalize_str(f"a{character}a"))]
         becomes = " ".join(parts)[1:-1]
-        if becomes in (codes := {" ": SPACE, character: ITSELF, "": DROPPED, f" {character} ": ISOLATED}):
+        if becomes in (codes := {character: ITSELF, " ": SPACE, "": DROPPED, f" {character} ": ISOLATED}):
             entries[point] = codes[becomes]
         else:
             encoded = becomes.encode()
