@@ -26,6 +26,7 @@ WIDER = {
 
 NARROWER = {"big5hkscs": "cp950"}  # … and no codec of Python's holds all of the standard's Big5
 
+JAPANESE_SHIFT = b"\x1b$B"
 KOREAN = ("cp949", "uhc")
 
 BELIEVABLE = 0.95
@@ -58,6 +59,8 @@ def decode(data: bytes, content_type: str = "", html: bool = False) -> Decoded:
     named = charset_of(declared) if declared else None
     if named is not None and (decoded := _strict(data, named, declared)):
         return decoded
+    if named is None and JAPANESE_SHIFT in data and (decoded := _strict(data, "iso2022_jp", declared)):
+        return decoded  # 7 bits: it would pass as UTF-8
     if named != "utf-8" and (decoded := _strict(data, "utf-8", declared)):
         return decoded
     if named is not None and (decoded := _believed(data, named, declared)):

@@ -7,14 +7,15 @@ that it cut the record short.
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from dataclasses import dataclass
 
 import brotli  # type: ignore[import-untyped]
-import zstandard
 
 from pipeline.read.source import RECORD_BYTES
+from pipeline.read.streams import Damage, Feed, unzstd
 
 STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
 CHUNK_SIZE = re.compile(rb"(?:\r?\n)?[ \t]*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,1024})?\r?\n")
@@ -164,13 +165,16 @@ def _unzstd(data: bytes, cut_short: bool) -> bytes:
         return data
     pieces: list[bytes] = []
     size = 0
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
-            while size <= RECORD_BYTES and (piece := reader.read(CHUNK_BYTES)):
-                pieces.append(piece)
-                size += len(piece)
-    except zstandard.ZstdError as error:
-        raise HttpError("zstd body is damaged") from error
+    for event in unzstd(Feed(io.BytesIO(data))):
+        if isinstance(event, Damage):
+            if cut_short:
+                break
+            raise HttpError("zstd body breaks off" if event.reason.endswith("early") else "zstd body is damaged")
+        if isinstance(event, bytes):
+            pieces.append(event)
+            size += len(event)
+            if size > RECORD_BYTES:
+                break
     return b"".join(pieces)
 
 

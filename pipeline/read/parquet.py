@@ -1,7 +1,7 @@
 """Parquet: a row is a record, a row group the smallest piece. Only columns that are needed are read.
 
-Checksums of pages are verified where the file has them. Columns keep their storage type: extension types, which may run
-code of whoever defines them, are never made. A row group that cannot be read is as many rejects as it has rows left.
+Checksums of pages are verified where the file has them. We register no extension types, whose makers may run code: such
+columns come as what they are stored as. A row group that cannot be read is as many rejects as it has rows left.
 """
 
 from __future__ import annotations
@@ -77,23 +77,31 @@ def read(unit: Unit) -> Iterator[pa.RecordBatch | Reject]:
         row = sum(metadata.row_group(group).num_rows for group in range(unit.start))
         for group in range(unit.start, metadata.num_row_groups if unit.stop is None else unit.stop):
             after = row + metadata.row_group(group).num_rows
-            try:
-                rows = _batch_rows(metadata.row_group(group))
-                wanted = list(dict.fromkeys([*ours.values(), *rest]))
-                for batch in parquet.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False):
+            for batch in _batches(parquet, group, [*ours.values(), *rest]):
+                if isinstance(batch, pa.RecordBatch):
                     yield from _documents(unit, source, batch, ours, rest, row)
                     row += batch.num_rows
-            except BROKEN as error:
-                reason = f"row group {group} cannot be read: {_first_line(error)}"
-                if after - row > BELIEVABLE_ROWS:
-                    yield Reject(unit.corpus, source, row, f"{reason}; it claims {after - row} rows")
+                elif after - row > BELIEVABLE_ROWS:
+                    yield Reject(unit.corpus, source, row, f"{batch}; it claims {after - row} rows")
                 else:
-                    yield from (Reject(unit.corpus, source, lost, reason) for lost in range(row, after))
+                    yield from (Reject(unit.corpus, source, lost, batch) for lost in range(row, after))
             row = after
 
 
 def _open(opened: BinaryIO) -> pq.ParquetFile:
     return pq.ParquetFile(opened, page_checksum_verification=True, arrow_extensions_enabled=False)
+
+
+def _batches(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch | str]:
+    """Yield a row group in batches of about BATCH_BYTES; in place of what cannot be read, and last, why."""
+    found = parquet.metadata.row_group(group)
+    rows = int(BATCH_BYTES / max(1.0, found.total_byte_size / max(1, found.num_rows)))
+    try:
+        yield from parquet.iter_batches(
+            min(BATCH_ROWS, max(1, rows)), row_groups=[group], columns=list(dict.fromkeys(columns)), use_threads=False
+        )
+    except BROKEN as error:
+        yield f"row group {group} cannot be read: {_first_line(error)}"
 
 
 def _require(schema: pa.Schema, columns: dict[str, str], asked: dict[str, str], path: str) -> None:
@@ -193,10 +201,14 @@ def _metadata(batch: pa.RecordBatch) -> list[str | None]:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """Return a column without extension type and dictionary."""
+    """Return a column without extension type, dictionary and views."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        column = column.cast(pa.large_string() if pa.types.is_string_view(column.type) else pa.large_binary())
+    return column
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:
@@ -216,12 +228,6 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _is_scalar(kind: pa.DataType) -> bool:
     kind = _storage(kind)
     return not (pa.types.is_nested(kind) or _is_binary(kind) or pa.types.is_fixed_size_binary(kind))
-
-
-def _batch_rows(group: Any) -> int:
-    """Return how many rows of a group make a batch of about BATCH_BYTES."""
-    bytes_per_row = group.total_byte_size / max(1, group.num_rows)
-    return int(min(BATCH_ROWS, max(1, BATCH_BYTES // max(1.0, bytes_per_row))))
 
 
 def _first_line(error: BaseException) -> str:
