@@ -172,14 +172,21 @@ def _json(file: Path) -> Any:
 def _load(model: Model) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
     except ImportError as error:
         raise ModelError(
             f"model {model.name!r} needs the extra 'semantic': pip install 'corpusmill[semantic]'"
         ) from error
-    network = SentenceTransformer(
-        str(model.folder), device="cpu", local_files_only=True, model_kwargs={"use_safetensors": True}
-    )
-    length = network.get_sentence_embedding_dimension()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # every worker loads the model, and would draw one
+    try:
+        network = SentenceTransformer(
+            str(model.folder), device="cpu", local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    length = len(network.encode("a", show_progress_bar=False))
     if length != model.dimensions:
         raise ModelError(f"model {model.name!r} gives vectors of {length} values; its files say {model.dimensions}")
     return network
