@@ -58,15 +58,14 @@ def _enter(nodes: np.ndarray, used: int, table: np.ndarray) -> None:
 
 
 @njit(**JIT)
-def _roots(nodes: np.ndarray, parent: np.ndarray) -> np.ndarray:
-    roots = np.empty_like(nodes)
-    for place in range(len(nodes)):
-        roots[place] = nodes[_root(place, parent)]
-    return roots
+def _name_roots(places: np.ndarray, nodes: np.ndarray, parent: np.ndarray) -> None:
+    """Put the root's node where the place of a node was."""
+    for index in range(len(places)):
+        places[index] = nodes[_root(places[index], parent)]
 
 
 class Components:
-    """The components of the links added so far. State: about 20 bytes per linked document, none for the others."""
+    """The components of the links added so far. Up to 32 bytes per linked document, results and all; none for others."""
 
     def __init__(self) -> None:
         self._nodes, self._parent = np.empty(0, np.int64), np.empty(0, np.int32)
@@ -80,12 +79,13 @@ class Components:
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (nodes int64 sorted, the smallest node of each one's component int64). Adds nothing after that."""
+        del self._table
         nodes = self._nodes[: self._used]
-        roots = _roots(nodes, self._parent)
-        del self._nodes, self._parent, self._table
-        order = np.argsort(nodes)
-        roots = roots[order]
-        return nodes[order], roots
+        roots = np.argsort(nodes)
+        _name_roots(roots, nodes, self._parent)
+        del self._nodes, self._parent
+        nodes.sort()
+        return nodes, roots
 
     def _make_room(self, more: int) -> None:
         least = self._used + more
@@ -95,9 +95,18 @@ class Components:
             raise OverflowError(
                 f"{self._used:,} linked documents are known and {more:,} may come: {_MOST:,} is the most"
             )
-        room = min(_MOST, max(least, len(self._nodes) * 3 // 2))
-        self._nodes = np.concatenate([self._nodes[: self._used], np.empty(room - self._used, np.int64)])
-        self._parent = np.concatenate([self._parent[: self._used], np.empty(room - self._used, np.int32)])
-        if 3 * len(self._table) < 4 * room:
+        room = min(_MOST, max(least, len(self._nodes) * 5 // 4))
+        larger = 4 * room > 3 * len(self._table)
+        if larger:
+            self._table = np.empty(0, np.int32)  # gone before its successor comes
+        self._nodes = _extended(self._nodes, self._used, room)
+        self._parent = _extended(self._parent, self._used, room)
+        if larger:
             self._table = np.full(1 << (4 * room // 3).bit_length(), -1, np.int32)
             _enter(self._nodes, self._used, self._table)
+
+
+def _extended(array: np.ndarray, used: int, room: int) -> np.ndarray:
+    larger = np.empty(room, array.dtype)
+    larger[:used] = array[:used]
+    return larger

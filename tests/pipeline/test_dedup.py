@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.kernels import near
 from filters.sketch import bands, content_hash, shingles
 from pipeline.dedup import LINK, ROW, VALUE_BYTES, Members, Removed, components, hash_rows, links, walk
 
@@ -304,26 +305,42 @@ def test_hashes_of_another_type_are_refused():
         list(hash_rows(np.zeros(1, np.int64), pa.array([b"x" * 16], pa.binary()), None, 4))
 
 
-def test_a_hash_that_everybody_shares_costs_no_square():
+@given(st.lists(st.sets(st.integers(0, 60), max_size=40), min_size=2, max_size=2), st.floats(0.01, 1))
+@settings(max_examples=300, deadline=None)
+def test_similarity_is_that_of_sets_or_below_the_bar(sets, bar):
+    numbers = np.array([*sorted(sets[0]), *sorted(sets[1])], np.uint64)
+    offsets = np.cumsum([0, len(sets[0]), len(sets[1])])
+    parities = np.zeros((2, near.PARITY_WORDS), np.uint64)
+    for row in range(2):
+        near.note_parities(numbers[offsets[row] : offsets[row + 1]], parities[row])
+    union = len(sets[0] | sets[1])
+    exact = len(sets[0] & sets[1]) / union if union else 0
+    if union:
+        assert near.similarity(numbers, offsets, parities, 0, 1, bar) == (exact if exact >= bar else -1)
+
+
+def test_a_hash_that_everybody_shares_costs_no_square_and_spoils_no_law():
     """20,000 unrelated members, all with one band hash in common: at most CANDIDATES comparisons each."""
     random = np.random.default_rng(2)
-    count, size = 20_000, 30
+    count, size, close, far = 20_000, 30, near.CANDIDATES // 2, near.CANDIDATES * 5
     hashes = random.integers(0, 1 << 63, (count, 14), dtype=np.uint64)
     hashes[:, 3] = 99
     numbers = np.sort(random.integers(0, 1 << 63, (count, size), dtype=np.uint64), axis=1)
-    numbers[-1] = numbers[-2]
-    hashes[-1] = hashes[-2]
+    numbers[close] = numbers[0]
+    numbers[10 + far] = numbers[10]
     members = Members(
         component=np.zeros(count, np.int64),
         node=np.arange(count),
         priority=np.zeros(count, np.int32),
-        characters=np.full(count, 100),
+        characters=count - np.arange(count),
         content=random.integers(0, 256, (count, 16), dtype=np.uint8),
         bands=hashes,
         shingle_offsets=np.arange(count + 1) * size,
         shingles=numbers.ravel(),
     )
-    assert len(walk(members, 0.8).node) == 1
+    removed = walk(members, 0.8)
+    assert (removed.node.tolist(), removed.survivor.tolist()) == ([close], [0])
+    assert len(walk(take(members, np.delete(np.arange(count), close)), 0.8).node) == 0
 
 
 def records(path: Path) -> Iterator[dict[str, object]]:
