@@ -21,6 +21,7 @@ BULLETS = "•●‣*-"
 
 _NEWLINE, _HASH, _PERIOD, _CONTINUATION = np.uint8(0x0A), np.uint8(ord("#")), np.uint8(ord(".")), np.uint8(0x80)
 _HEAD, _TAIL = np.uint8(0xC0), np.uint8(0xE2)  # the mask of a character's first byte; the first byte of an ellipsis
+_IS_RARE = np.isin(np.arange(256), [_NEWLINE, _PERIOD, _TAIL])  # bytes at which there is something to count
 _ELLIPSIS = 0x2026
 _BULLETS = tuple(ord(bullet) for bullet in BULLETS)
 _STOP_WORDS = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.uint64)
@@ -70,31 +71,31 @@ def _ends_in_ellipsis(data: np.ndarray, start: int, end: int) -> bool:
 @njit(**JIT)
 def _count_bytes(data: np.ndarray, start: int, stop: int, counts: np.ndarray) -> None:
     """Count what needs no words: characters, symbols, lines."""
-    begin, periods = start, 0
-    characters = hashes = ellipses = lines = bullets = trailing = 0
-    at = start
-    while at <= stop:
+    characters = hashes = 0
+    for at in range(start, stop):  # a loop of its own without branches: the compiler takes many bytes at once
+        characters += (data[at] & _HEAD) != _CONTINUATION
+        hashes += data[at] == _HASH
+    begin, periods, after_period = start, 0, start
+    ellipses = lines = bullets = trailing = 0
+    for at in range(start, stop + 1):
         byte = data[at] if at < stop else _NEWLINE
-        characters += (byte & _HEAD) != _CONTINUATION
+        if not _IS_RARE[byte]:
+            continue
         if byte == _PERIOD:
-            periods += 1
+            periods = periods + 1 if at == after_period else 1
+            after_period = at + 1
             if periods == 3:
                 ellipses += 1
                 periods = 0
+        elif byte == _NEWLINE:
+            if at > begin:
+                lines += 1
+                bullets += _begins_with_bullet(data, begin, at)
+                trailing += _ends_in_ellipsis(data, begin, at)
+            begin = at + 1
         else:
-            periods = 0
-            if byte == _NEWLINE:
-                if at > begin:
-                    lines += 1
-                    bullets += _begins_with_bullet(data, begin, at)
-                    trailing += _ends_in_ellipsis(data, begin, at)
-                begin = at + 1
-            elif byte == _HASH:
-                hashes += 1
-            elif byte == _TAIL and decode(data, at)[0] == _ELLIPSIS:
-                ellipses += 1
-        at += 1
-    counts[TEXT_CHARACTERS], counts[HASHES], counts[ELLIPSES] = characters - 1, hashes, ellipses
+            ellipses += decode(data, at)[0] == _ELLIPSIS
+    counts[TEXT_CHARACTERS], counts[HASHES], counts[ELLIPSES] = characters, hashes, ellipses
     counts[LINES], counts[BULLET_LINES], counts[ELLIPSIS_LINES] = lines, bullets, trailing
 
 
@@ -114,13 +115,13 @@ def count(offsets: np.ndarray, data: np.ndarray) -> np.ndarray:
         tokens = cut_words(data, offsets[row], offsets[row + 1], roles, places, table)
         words = characters = alphabetic = stop_words = 0
         for index in range(tokens):
-            word = table[index]
-            if word[HOLDS] & np.int64(LETTER | DIGIT):
+            holds = table[index, HOLDS]
+            if holds & np.int64(LETTER | DIGIT):
                 words += 1
-                characters += word[CHARACTERS]
-            if word[HOLDS] & np.int64(LETTER):
+                characters += table[index, CHARACTERS]
+            if holds & np.int64(LETTER):
                 alphabetic += 1
-                stop_words |= _stop_word(data, word[BEGIN], word[END])
+                stop_words |= _stop_word(data, table[index, BEGIN], table[index, END])
         mine[TOKENS], mine[WORDS], mine[WORD_CHARACTERS], mine[ALPHABETIC] = tokens, words, characters, alphabetic
         while stop_words:
             mine[DISTINCT_STOP_WORDS] += stop_words & 1

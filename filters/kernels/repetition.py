@@ -207,9 +207,8 @@ def count(offsets: np.ndarray, data: np.ndarray) -> np.ndarray:
         _count_lines(data, start, stop, keys, stamps, stamp + 1, counts[row])
         words = cut_words(data, start, stop, roles, byte_places, table)
         for index in range(words):
-            word = table[index]
-            hashes[index] = _hash(data, word[BEGIN], word[END])
-            ends[index + 1] = ends[index] + word[CHARACTERS]
+            hashes[index] = _hash(data, table[index, BEGIN], table[index, END])
+            ends[index + 1] = ends[index] + table[index, CHARACTERS]
         stamp = _count_grams(
             words, hashes, ends, keys, stamps, stamp + 1, grams, places, slots, times, visited, counts[row]
         )
