@@ -62,13 +62,13 @@ def find_all(patterns: Iterable[str], form: str) -> list[File]:
 
 def describe(path: str) -> File:
     """Return the size and version of one file as they are now. Raises SourceError where it is gone."""
-    if is_url(path):
-        files, name = _filesystem(path)
-        return _remote_file(files, files.info(name))
     try:
+        if is_url(path):
+            files, name = _filesystem(path)
+            return _remote_file(files, files.info(name))
         return _local_file(path, os.stat(path))
     except OSError as error:
-        raise SourceError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise SourceError(f"{shown(path)}: cannot be read: {error.strerror or 'it is not there'}") from error
 
 
 def open_file(path: str) -> BinaryIO:
@@ -139,7 +139,8 @@ def _remote(pattern: str, endings: tuple[str, ...]) -> Iterator[File]:
         found = (info for info in (files.info(name),)) if files.exists(name) else ()
     for info in found:
         if info["type"] == "file":
-            yield _remote_file(files, info)
+            # a listing may write a time otherwise than the file's own entry, which `describe` will ask for
+            yield _remote_file(files, files.info(info["name"]))
 
 
 def _remote_file(files: Any, info: dict[str, Any]) -> File:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 
-from pipeline.read.files import File, digest, find, is_url, shown, walk
+from pipeline.read.files import File, describe, digest, find, is_url, shown, walk
 from pipeline.read.source import Source, SourceError, Unit
 
 HISTORY = {".git", ".hg", ".svn", ".bzr", "CVS"}
@@ -35,11 +35,21 @@ def units(source: Source, pattern: str, target_bytes: int) -> Iterator[Unit]:
             start, size = stop, 0
 
 
+def refuse_repeats(source: Source, patterns: list[str]) -> None:
+    """Raise SourceError if a file would be read twice because two patterns match it."""
+    first: dict[str, str] = {}
+    for pattern in patterns if len(patterns) > 1 else ():
+        for file in find(pattern, source.format):
+            other = first.setdefault(file.path, pattern)
+            if other != pattern:
+                raise SourceError(f"{source.corpus}: {pattern!r} matches {shown(file.path)!r}, and so does {other!r}")
+
+
 def files_of(unit: Unit) -> list[File]:
     """Return the files of a unit. Raises SourceError if they are not what they were when the unit was cut."""
     for _ in range(2):
         files = _listed(unit.format, unit.path)[unit.start : unit.stop]
-        if digest(files) == unit.version:
+        if digest(files) == unit.version and all(describe(file.path) == file for file in files):
             return files
         _listed.cache_clear()
     raise SourceError(f"{shown(unit.path)}: files have changed while the run was going on; run again")

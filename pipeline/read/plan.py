@@ -20,9 +20,9 @@ MODULES = {"warc": "web", "wet": "web", "jsonl": "jsonl", "parquet": "parquet", 
 def plan(source: Source, target_bytes: int) -> list[Unit]:
     """Return the units of a source by path and start."""
     if source.format == "text":
-        found = [
-            unit for pattern in dict.fromkeys(source.paths) for unit in listing.units(source, pattern, target_bytes)
-        ]
+        patterns = list(dict.fromkeys(source.paths))
+        listing.refuse_repeats(source, patterns)
+        found = [unit for pattern in patterns for unit in listing.units(source, pattern, target_bytes)]
     elif source.format == "code":
         found = list(_code(source, target_bytes))
     else:
@@ -54,10 +54,16 @@ def _ranges(source: Source, file: File, target_bytes: int) -> Iterator[Unit]:
 
 
 def _code(source: Source, target_bytes: int) -> Iterator[Unit]:
-    for path in sorted({path for pattern in source.paths for path in listing.places(pattern)}):
+    paths = sorted({path for pattern in source.paths for path in listing.places(pattern)})
+    for path in paths:
+        inside = next((other for other in paths if path.startswith(f"{other}/")), None)
+        if inside is not None:
+            raise SourceError(f"{source.corpus}: {shown(path)!r} lies in {shown(inside)!r}, which is read as a whole")
         if os.path.isdir(path):
             yield from listing.units(source, path, target_bytes)
             continue
+        if not path.endswith(archive.ENDINGS):
+            raise SourceError(f"{source.corpus}: {shown(path)!r} is neither folder nor archive of code")
         file = describe(path)
         starts = [0, *archive.cuts(file, target_bytes)]
         for start, stop in zip(starts, [*starts[1:], None], strict=True):
