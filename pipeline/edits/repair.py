@@ -7,7 +7,6 @@ full-width forms that Chinese, Japanese and Korean are written with.
 
 from __future__ import annotations
 
-import io
 import re
 import unicodedata
 
@@ -23,36 +22,39 @@ _CHARSETS = (
 """The encodings in which ftfy looks for UTF-8 that was decoded as something else."""
 
 
-def _characters(first: int, last: int) -> str:
-    """Return, as a class of a regular expression, what the bytes first … last are in any of the encodings."""
-    found = set("".join(bytes([byte]).decode(one, "ignore") for one in _CHARSETS for byte in range(first, last + 1)))
-    return "[" + "".join(re.escape(char) for char in sorted(found)) + "]"
+def _decoded(first: int, last: int) -> str:
+    """Return what the bytes first … last are in any of the encodings."""
+    return "".join(bytes([byte]).decode(one, "ignore") for one in _CHARSETS for byte in range(first, last + 1))
 
 
-_CONTINUED = _characters(0x80, 0xBF)[:-1] + " ?\x1a�]"  # a lost byte may have become one of these
-_FAULT = re.compile(
-    "|".join(
+def _any(*characters: str) -> str:
+    """Return the class of the characters, as a regular expression."""
+    return "[" + "".join(re.escape(char) for char in sorted(set("".join(characters)))) + "]"
+
+
+_CONTINUED = _decoded(0x80, 0xBF) + " ?\x1a\ufffd"  # a lost byte may have become one of these
+_BY_ITSELF = "".join(
+    map(
+        chr,
         [
-            "[\x00-\x08\x0b-\x1f\x7f-\x9f]",  # control characters; \r too
-            "[\u2028\u2029\u206a-\u206f\ufeff\ufff9-\ufffd]",  # other line ends, obsolete controls, U+FFFD
-            "[\ufb00-\ufb06\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3]",  # Latin ligatures
-            "&(?:#[0-9]|#[xX][0-9a-fA-F]|[A-Za-z]{2})",  # HTML entities
-        ]
+            *(*range(9), *range(11, 32), *range(0x7F, 0xA0)),  # control characters
+            *(*range(0x206A, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFE)),  # obsolete controls, U+FFFD
+            *(*range(0xFB00, 0xFB07), 0x132, 0x133, 0x149, *range(0x1C4, 0x1CD), *range(0x1F1, 0x1F4)),  # ligatures
+        ],
     )
 )
-_MOJIBAKE = re.compile(
-    "|".join(
-        [
-            _characters(0xC2, 0xDF) + _CONTINUED,  # UTF-8 of two, three and four bytes, decoded as something else
-            _characters(0xE0, 0xEF) + _CONTINUED + _CONTINUED,
-            _characters(0xF0, 0xF4) + _CONTINUED + _CONTINUED + _CONTINUED,
-        ]
-    )
+_LEADS = [_decoded(0xC2, 0xDF), _decoded(0xE0, 0xEF), _decoded(0xF0, 0xF4)]
+"""What the first byte of two, three and four may have become."""
+
+_FAULT = re.compile(f"{_any(_BY_ITSELF)}|&(?:#[0-9]|#[xX][0-9a-fA-F]|[A-Za-z]{{2}})")
+_MARK = re.compile(
+    f"{_any(_BY_ITSELF, '&', *_LEADS)}"  # one class first: the search skips to it
+    f"(?:(?<={_any(_BY_ITSELF, '&')})"
+    + "".join(f"|(?<={_any(lead)}){_any(_CONTINUED)}{{{length}}}" for length, lead in enumerate(_LEADS, 1))
+    + ")"
 )
-"""Marks of text that ftfy might change. Without one, ftfy and NFC together give what NFC alone gives."""
-
-
-_LINE_END = re.compile("\r\n|[\r\u2028\u2029]")
+"""Where ftfy might change a text. Where there is none, ftfy and NFC together give what NFC alone gives."""
+_LINE_ENDS = ("\r\n", "\r", "\u2028", "\u2029")
 
 
 def nfc(text: str) -> str:
@@ -60,12 +62,9 @@ def nfc(text: str) -> str:
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
-def is_suspicious(text: str) -> bool:
-    """Return whether ftfy might change the text beyond its normalisation form.
-
-    What could be mojibake is first given to ftfy's own test of whether it looks like any, without which it never is.
-    """
-    return bool(_FAULT.search(text)) or (bool(_MOJIBAKE.search(text)) and is_bad(text))
+def is_suspicious(line: str) -> bool:
+    """Return whether ftfy might change a line that holds a mark: mojibake must look bad by ftfy's own measure."""
+    return bool(_FAULT.search(line)) or is_bad(line)
 
 
 def repair_text(text: str) -> str:
@@ -74,8 +73,16 @@ def repair_text(text: str) -> str:
     Line ends become newlines. Entities are left alone in a text that holds a "<": it may be about HTML. Only the lines
     that look suspicious are given to ftfy, which treats every line by itself anyway.
     """
-    if not is_suspicious(text):
-        return nfc(text)
+    for line_end in _LINE_ENDS:
+        text = text.replace(line_end, "\n")
+    text = nfc(text)
     config = _CONFIG._replace(unescape_html="<" not in text)
-    lines = io.StringIO(_LINE_END.sub("\n", text), newline="\n")
-    return nfc("".join(ftfy.fix_text(line, config) if is_suspicious(line) else line for line in lines))
+    repaired: list[str] = []
+    done = 0
+    while (mark := _MARK.search(text, done)) is not None:
+        start = text.rfind("\n", done, mark.start()) + 1 or done
+        end = text.find("\n", mark.start()) + 1 or len(text)
+        line = text[start:end]
+        repaired += [text[done:start], ftfy.fix_text(line, config) if is_suspicious(line) else line]
+        done = end
+    return nfc("".join(repaired) + text[done:] if repaired else text)

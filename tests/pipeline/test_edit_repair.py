@@ -30,8 +30,8 @@ texts = st.lists(st.one_of(anything, mojibake, marks), max_size=8).map("".join)
 
 
 def whole(text: str) -> str:
-    """Return what ftfy makes of all of the text, suspicious or not, once its line ends are newlines."""
-    text = re.sub("\r\n|[\r\u2028\u2029]", "\n", text)
+    """Return what ftfy makes of all of the text, suspicious or not, once it is in form C, with newlines."""
+    text = nfc(re.sub("\r\n|[\r\u2028\u2029]", "\n", text))
     return nfc(ftfy.fix_text(text, KEEPING._replace(unescape_html="<" not in text)))
 
 
