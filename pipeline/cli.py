@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     # A user's own pipeline.py or train.py in the current folder must not shadow ours in worker processes.
     os.environ["PYTHONSAFEPATH"] = "1"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # OpenMP threads that wait shall sleep: spinning made a training step five times dearer on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
     chosen = parser().parse_args(given)
     try:

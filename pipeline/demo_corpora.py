@@ -30,6 +30,7 @@ SKIPPED = {
     "ensurepip",
 }
 CODE_BYTES = 8_000_000
+TYPICAL_PAGE = 12_000
 DATE = "2026-01-01T00:00:00Z"
 
 
@@ -108,14 +109,13 @@ def make(folder: Path) -> Planted:
 
 
 def _write_web(path: Path, pages: list[tuple[str, str]]) -> Planted:
-    # the longest pages survive the quality rules, so the planted copies of them are dropped as what they are
-    url, text = max(pages, key=lambda entry: len(entry[1]))
-    other, near = sorted(pages, key=lambda entry: len(entry[1]))[-2]
+    # pages of middling length survive the quality rules, so the planted copies are dropped as what they are
+    (url, text), (other, near) = sorted(pages, key=lambda entry: abs(len(entry[1]) - TYPICAL_PAGE))[:2]
     copies = [
         (url.replace("docs.example", "mirror.example"), text),
         (
             other.replace("docs.example", "mirror.example"),
-            near.replace("<h1>The module", "<h1>A copy of the module", 1),
+            near.replace("<h1>The module", "<h1>Module", 1),
         ),
     ]
     spam = "<!doctype html><html><body><p>" + "Buy cheap watches now! " * 200 + "</p></body></html>"

@@ -20,7 +20,8 @@ from pipeline.read.window import Window
 
 MAGIC = b"WARC/"
 VERSION = re.compile(rb"WARC/\d\.\d{1,2}[ \t]*\r?\n")
-VERSION_BYTES = 16
+FIRST_FIELD = re.compile(VERSION.pattern + rb"(?:WARC|Content)-[A-Z-]{1,40}[ \t]*:", re.IGNORECASE)
+FIRST_FIELD_BYTES = 80
 EMPTY_LINE = b"\r\n\r\n"
 LINE_ENDS = re.compile(rb"[\r\n]*")
 HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -84,7 +85,7 @@ def _at_record(window: Window) -> bool:
 
 def _record(window: Window, wanted: frozenset[str]) -> Record | Broken | None:
     """Read the record that starts here, None if it is not wanted. What comes next is a record, or the end."""
-    window.want(VERSION_BYTES)
+    window.want(FIRST_FIELD_BYTES)
     if not VERSION.match(window.data):
         return _lost(window, 1, "no WARC record where one should start")
     head = _head(window)
@@ -144,13 +145,14 @@ def _lost(window: Window, start: int, reason: str, in_members: bool = False) -> 
     while True:
         at = window.data.find(MAGIC, start)
         while at >= 0:
-            window.want(at + VERSION_BYTES)
+            window.want(at + FIRST_FIELD_BYTES)
             starts = window.starts_member(at) or (not in_members and window.data[at - 1] in b"\r\n")
-            if starts and VERSION.match(window.data, at):
+            # behind a record that was cut short, the next need not start a line: then its first field must show it
+            if VERSION.match(window.data, at) if starts else not in_members and FIRST_FIELD.match(window.data, at):
                 window.skip(at)
                 return Broken(offset, reason, head[: window.place - began])
             at = window.data.find(MAGIC, at + 1)
-        window.skip(max(0, len(window.data) - VERSION_BYTES))
+        window.skip(max(0, len(window.data) - len(MAGIC)))
         start = 1
         if window.place - began > GIVE_UP_BYTES:
             window.close()
