@@ -34,6 +34,6 @@ def line_shape(text: pa.LargeStringArray) -> tuple[pa.Array | np.ndarray, ...]:
 
 
 @signal(newlines_per_word=pa.float32())
-def newlines_per_word(newlines: pa.Int32Array, words: pa.Int32Array) -> pa.FloatArray:
-    """Divide newlines by words; null for a text without words."""
-    return ratio(newlines.to_numpy(zero_copy_only=False), words.fill_null(0).to_numpy(zero_copy_only=False))
+def newlines_per_word(newlines: pa.Int32Array, words_of_any_kind: pa.Int32Array) -> pa.FloatArray:
+    """Divide newlines by words, punctuation marks among them as in the released code; null for a text without words."""
+    return ratio(np.asarray(newlines), np.asarray(words_of_any_kind))

@@ -83,9 +83,14 @@ FINEWEB = _preset(
 STARCODER = _preset(
     "starcoder",
     "Li et al. 2023, StarCoder: may the source be with you!, section 3.1; bounds from the released filters",
-    longest_line=(None, 1000),
-    mean_line_length=(None, 100),
+    longest_code_line=(None, 1000),
+    mean_code_line=(None, 100),
     alphanumeric=(0.25, None),
+    alphabetic_margin=(0, None),
+    xml_declaration=(None, 0),
+    visible_text=(0.2, None),
+    visible_text_missing=(None, 0),
+    data_size_excess=(None, 0),
 )
 
 PRESETS: dict[str, Preset] = {

@@ -18,6 +18,7 @@ from filters.signal import signal
 @signal(
     characters=pa.int32(),
     words=pa.int32(),
+    words_of_any_kind=pa.int32(),
     mean_word_length=pa.float32(),
     hash_ratio=pa.float32(),
     ellipsis_ratio=pa.float32(),
@@ -30,15 +31,16 @@ def gopher_quality(text: pa.LargeStringArray) -> tuple[np.ndarray | pa.Array, ..
     """Count words, their mean length, and the shares of words and lines that look like prose.
 
     `words` hold a letter or a digit each, and `mean_word_length` is theirs. The other ratios are per word of any kind,
-    punctuation included: `#`, ellipses (`...` or `…`), words with a letter. `bullet_lines` and `ellipsis_lines` are
-    shares of the lines that are not empty. `stop_words` says how many of Gopher's eight occur, in small letters. Where
-    there are no words, or no lines, ratios to them are null.
+    punctuation included (`words_of_any_kind`): `#`, ellipses (`...` or `…`), words with a letter. `bullet_lines` and
+    `ellipsis_lines` are shares of the lines that are not empty. `stop_words` says how many of Gopher's eight occur, in
+    small letters. Where there are no words, or no lines, ratios to them are null.
     """
     counts = quality.count(*buffers(text))
     tokens, lines = counts[quality.TOKENS], counts[quality.LINES]
     return (
         counts[quality.TEXT_CHARACTERS],
         counts[quality.WORDS],
+        tokens,
         ratio(counts[quality.WORD_CHARACTERS], counts[quality.WORDS]),
         ratio(counts[quality.HASHES], tokens),
         ratio(counts[quality.ELLIPSES], tokens),

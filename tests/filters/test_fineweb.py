@@ -98,8 +98,8 @@ def test_many_lines_with_few_different_ones_repeat():
 
 
 def test_newlines_per_word_is_null_without_words():
-    result = newlines_per_word(pa.array([3, 3, 0], pa.int32()), pa.array([6, 0, None], pa.int32()))
-    assert result.to_pylist() == [0.5, None, None]
+    result = newlines_per_word(pa.array([3, 3, 0], pa.int32()), pa.array([6, 0, 2], pa.int32()))
+    assert result.to_pylist() == [0.5, None, 0.0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40)), max_size=20))

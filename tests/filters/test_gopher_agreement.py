@@ -1,23 +1,15 @@
 """What Gopher's rules decide here and what the released peer decides, on the same documents.
 
-docs/word-segmentation.md says where the rest comes from. The documents are rebuilt from the data by the vectors' own
-directions, and each is known by its digest.
+docs/word-segmentation.md says where the rest comes from.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import tarfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import zstandard
 
 from filters.presets import GOPHER_QUALITY, GOPHER_REPETITION, Preset
 from filters.quality import gopher_quality
@@ -33,44 +25,6 @@ RATIOS = {
     **{f"top_{n}_gram": f"top_{n}_gram" for n in (2, 3, 4)},
     **{f"dup_{n}_gram": f"duplicate_{n}_grams" for n in range(5, 11)},
 }
-
-
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream:
-        yield from map(json.loads, io.BufferedReader(stream))
-
-
-def members(path: Path) -> Iterator[dict[str, Any]]:
-    with (
-        path.open("rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as archive,
-    ):
-        for member in archive:
-            content = archive.extractfile(member)
-            if content is not None:
-                yield {"id": member.name, "content": content}
-
-
-@pytest.fixture(scope="module")
-def documents(data: Path, vectors: Path) -> list[dict[str, Any]]:
-    """The vectors' documents, each with its `text`."""
-    found = list(lines(vectors / "heuristics.jsonl.zst"))
-    wanted: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for document in found:
-        key = document["key"]
-        wanted.setdefault(key["file"], {}).setdefault(key["id"], []).append(document)
-    for file, ids in wanted.items():
-        name = "record_id" if file.startswith("web/") else "id"
-        for record in lines(data / file) if file.endswith(".jsonl.zst") else members(data / file):
-            for document in ids.get(record.get(name, ""), ()):
-                if "content" in record:
-                    record["text"] = record.pop("content").read().decode()
-                start, end = document["key"]["slice"]
-                document["text"] = record[document["key"]["field"] or "text"][start:end]
-    for document in found:
-        assert hashlib.sha256(document["text"].encode()).hexdigest() == document["sha256"]
-    return found
 
 
 @pytest.fixture(scope="module")

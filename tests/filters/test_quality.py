@@ -55,6 +55,7 @@ def naive(text: str) -> dict[str, Any]:
     return {
         "characters": len(text),
         "words": len(words),
+        "words_of_any_kind": len(tokens),
         "mean_word_length": share(sum(map(len, words)), len(words)),
         "hash_ratio": share(text.count("#"), len(tokens)),
         "ellipsis_ratio": share(text.count("...") + text.count("…"), len(tokens)),
