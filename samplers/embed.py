@@ -22,12 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samplers import static
-from samplers.words import CHARACTERS
 
 FORMS = "bundled, bundled:minilm, path:/folder, hf:organisation/name@revision"
 
 _READ = {".json", ".txt", ".safetensors", ".model"}
 """Suffixes of the files that a model consists of; what else lies beside them is not read."""
+
+
+PASSAGE = 2000
+"""Characters of a text that a network is given, from its beginning; most networks read fewer."""
 
 
 class ModelError(ValueError):
@@ -74,14 +77,15 @@ class Embedder:
     def encode(self, texts: pa.Array) -> np.ndarray:
         """Return the texts' vectors: float32 [rows, dimensions], unit length; a text without words is all zeros.
 
-        The first CHARACTERS characters of a text are read, of those a network reads as many tokens as it was made for.
-        A vector depends on its text alone. To that end a network gets its texts one by one, on one thread.
+        Of a text the static model reads the first `words.CHARACTERS` characters, a network the first PASSAGE, and of
+        those as many tokens as it was made for. A vector depends on its text alone; to that end a network gets texts
+        one by one, on one thread.
         """
         if self._static is not None:
             return static.encode(self._static, texts)
         vectors = np.zeros((len(texts), self.model.dimensions), np.float32)
         with _one_thread():
-            for row, text in enumerate(pc.utf8_slice_codeunits(texts, 0, CHARACTERS).to_pylist()):
+            for row, text in enumerate(pc.utf8_slice_codeunits(texts, 0, PASSAGE).to_pylist()):
                 if text and not text.isspace():
                     vectors[row] = self._network.encode(text, normalize_embeddings=True, show_progress_bar=False)
         return vectors

@@ -4,7 +4,8 @@ A text is lower-cased, its accents are dropped, and it is cut at white space and
 as BERT's tokenizer does it; only Hangul stays in syllables. A word of the vocabulary is its number. Any other word is
 read as overlapping groups of code points, each hashed to 64 bits: threes in alphabets, with the word's beginning and
 end marked, so that inflected forms share most of theirs; twos in scripts whose signs are syllables or words. Han
-characters are words each, so there the pairs reach over the cuts, as long as nothing lies between.
+characters are words each, so there the pairs reach over the cuts, as long as nothing lies between. A sign that repeats
+more than twice (ㅋㅋㅋㅋㅋ, aaaaa) is read twice, or a laugh would outweigh the sentence before it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from filters.kernels.unicode import decode
 ITSELF, ISOLATED, SPACE, DROPPED = 0, -1, -2, -3
 """What becomes of a code point: kept, cut off on both sides, a cut, nothing. Above 0: replaced, see `Characters`."""
 
-CHARACTERS = 2000
-"""Code points of a text that are read, from its beginning."""
+CHARACTERS = 16_000
+"""Code points of a text that are read, from its beginning: enough that texts are not alike for a licence at their head."""
 WIDEST = 16
 """Bytes that one code point becomes at most; `distil` checks its table for it."""
 
@@ -127,13 +128,16 @@ def _end_word(
     at = 0
     while at < length:
         point, size = decode(room.word, at)
+        at += size
+        if point == before and point == earlier:
+            continue
         if point >= _SYLLABLES:
             room.groups[groups] = group(_EDGE, before, point)
             groups += 1
         elif before != _EDGE:
             room.groups[groups] = group(earlier, before, point)
             groups += 1
-        earlier, before, at = before, point, at + size
+        earlier, before = before, point
     if before >= _SYLLABLES:
         return known, groups, before
     room.groups[groups] = group(earlier, before, _EDGE)

@@ -72,7 +72,9 @@ def naive(text: str) -> tuple[list[int], list[tuple[int, int, int]]]:
             known.append(numbers()[word])
             touching = None
             continue
-        points = [0, touching[1] if touching and touching[0] == start else 0] + [ord(character) for character in word]
+        points = [0, touching[1] if touching and touching[0] == start else 0]
+        points += [ord(character) for character in word]
+        points = [point for at, point in enumerate(points) if at < 2 or points[at - 2 : at] != [point, point]]
         for at in range(2, len(points)):
             if points[at] >= 0x2E80:
                 groups.append((0, points[at - 1], points[at]))
@@ -150,7 +152,7 @@ def test_a_text_without_words_is_the_zero_vector(text: str) -> None:
 
 
 def test_only_the_beginning_of_a_text_is_read() -> None:
-    beginning = "개념 증명 word 中 " * 200
+    beginning = "개념 증명 word 中 " * 2000
     texts = pa.array([beginning[:CHARACTERS], beginning[:CHARACTERS] + "𝄞 more"])
     first, second = static.encode(model(), texts)
     assert first.tobytes() == second.tobytes()
@@ -168,6 +170,21 @@ def test_words_of_like_meaning_are_near_and_word_forms_share_their_letters() -> 
     assert (
         cosine("Собака бежала домой", "Собаки бегут домой") > cosine("Собака бежала домой", "Новый закон принят") + 0.2
     )
+
+
+def test_a_laugh_does_not_outweigh_the_sentence() -> None:
+    texts = pa.array(["캐릭터 반전 ㅋㅋㅋ", "캐릭터 반전 " + "ㅋ" * 80, "제발 난 아니라고 " + "ㅋ" * 80])
+    vectors = static.encode(model(), texts)
+    assert vectors[0].tobytes() == vectors[1].tobytes()
+    assert vectors[1] @ vectors[2] < 0.5
+
+
+def test_two_texts_are_not_alike_for_a_licence_at_their_head() -> None:
+    licence = "Permission is granted to use, copy, modify and distribute this software under these terms. " * 25
+    bodies = ["The parser reads tokens and builds a syntax tree. ", "Boil the potatoes, then fry onions with butter. "]
+    one, other = static.encode(model(), pa.array([licence + body * 60 for body in bodies]))
+    assert len(licence) > 2000
+    assert one @ other < 0.9
 
 
 def test_every_word_of_the_vocabulary_finds_its_row() -> None:
