@@ -15,7 +15,7 @@ from pipeline.document import Batcher, Reject, sample_of
 from pipeline.read.charset import MARKS, CharsetError, decode
 from pipeline.read.files import open_file, shown
 from pipeline.read.languages import language_of
-from pipeline.read.listing import files_of
+from pipeline.read.listing import HISTORY, files_of
 from pipeline.read.source import RECORD_BYTES, Unit
 
 BINARY_BYTES = 8 << 10
@@ -40,16 +40,16 @@ def read(unit: Unit) -> Iterator[pa.RecordBatch | Reject]:
 
 
 def document(path: str, data: bytes, tree: str) -> dict[str, Any] | None:
-    """Return the columns of a source file; None if it is binary. Raises CharsetError if it cannot be decoded.
+    """Return the columns of a source file; None if it is binary or version control's. Raises CharsetError if undecodable.
 
     `path` is what the tree calls the file: data, never opened. The repository is its first folder, else `tree`.
     """
-    if is_binary(data):
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    if is_binary(data) or not HISTORY.isdisjoint(parts[:-1]):
         return None
     if len(data) > RECORD_BYTES:
         raise CharsetError(f"a file of code is at most {RECORD_BYTES >> 20} MiB long")
     text = decode(data).text
-    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return {
         "id": path,
         "url": path,

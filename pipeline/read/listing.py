@@ -13,7 +13,7 @@ from functools import lru_cache
 from pipeline.read.files import File, describe, digest, find, is_url, shown, walk
 from pipeline.read.source import Source, SourceError, Unit
 
-HISTORY = {".git", ".hg", ".svn", ".bzr", "CVS"}
+HISTORY = {".git", ".hg", ".svn", ".bzr"}
 """Folders in which version control keeps what it needs; no sources of the tree."""
 
 
@@ -69,4 +69,4 @@ def places(pattern: str) -> list[str]:
 def _listed(form: str, pattern: str) -> list[File]:
     if form == "text":
         return find(pattern, form)
-    return [file for file in walk(pattern) if HISTORY.isdisjoint(file.path[len(pattern) :].split("/"))]
+    return [file for file in walk(pattern) if HISTORY.isdisjoint(file.path[len(pattern) :].split("/")[:-1])]
