@@ -63,7 +63,11 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     store.remove(manifest.NAME)
     store.remove(manifest.OVER_BUDGET)
     with Progress(plan, quiet):
-        graph.run(plan, workers, list(options))
+        try:
+            graph.run(plan, workers, list(options))
+        except Exception as error:  # a runner wraps what a stage raised, each in its own way: the last line says it
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise RunError(f"{out}: the run failed: {lines[-1] if lines else type(error).__name__}") from error
     over = not store.exists(manifest.NAME)
     published = store.read_json(manifest.OVER_BUDGET if over else manifest.NAME)
     write_report(out)
