@@ -55,7 +55,8 @@ def decode(data: bytes, content_type: str = "", html: bool = False) -> Decoded:
     declared = _declared(data, content_type, html)
     for mark, charset in MARKS:
         if data.startswith(mark):
-            return _believed(data[len(mark) :], charset, declared) or _detected(data, declared)
+            rest = data[len(mark) :]
+            return _strict(rest, charset, declared) or _believed(rest, charset, declared) or _detected(data, declared)
     named = charset_of(declared) if declared else None
     if named is not None and (decoded := _strict(data, named, declared)):
         return decoded
@@ -98,9 +99,8 @@ def _strict(data: bytes, charset: str, declared: str | None) -> Decoded | None:
 
 def _believed(data: bytes, charset: str, declared: str | None) -> Decoded | None:
     text = data.decode(charset, "replace")
-    replaced = text.count("\ufffd")
-    if replaced == 0:
-        return Decoded(text, charset, declared)
+    written = "\ufffd".encode(charset, "ignore")  # some pages hold replacements of others' making
+    replaced = text.count("\ufffd") - (data.count(written) if written else 0)
     foreign = sum(character > "\x7f" for character in text)
     return Decoded(text, charset, declared, replaced) if replaced <= (1 - BELIEVABLE) * foreign else None
 

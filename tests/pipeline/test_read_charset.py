@@ -71,6 +71,12 @@ def test_one_bad_byte_becomes_one_replacement() -> None:
     assert decoded.text.endswith(KOREAN[-100:] + "\u2603")
 
 
+def test_replacements_that_others_made_are_text() -> None:
+    assert decode("a\ufffd\ufffd".encode(), "charset=utf-8").replaced == 0
+    assert decode("\ufeff\ufffd".encode(), "charset=utf-8").text == "\ufffd"
+    assert decode((KOREAN + "\ufffd" * 9).encode() + b"\xff", "charset=utf-8").replaced == 1
+
+
 def test_a_page_that_calls_itself_utf_8_and_is_not_is_found_out() -> None:
     assert decode(FRENCH.encode("cp1252"), "charset=utf-8").text == FRENCH
     assert decode(RUSSIAN.encode("cp1251"), "charset=utf-8").text == RUSSIAN
