@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from train.model import Decoder
 
 KEPT = 2
 ABOUT = "checkpoint.json"
-PARTS = ("model", "optimiser")
+ADVICE = "remove its folder to resume from the checkpoint before it"
 
 
 class CheckpointError(ValueError):
@@ -42,11 +43,13 @@ def save_checkpoint(
         data = save(tensors)
         digests[name] = {"sha256": hashlib.sha256(data).hexdigest(), "tensors": _digests(tensors)}
         _write(building / f"{name}.safetensors", data)
-    text = json.dumps({"step": step, "digests": digests, **about}, indent=1, sort_keys=True)
-    _write(building / ABOUT, text.encode() + b"\n")
+    values = {"step": step, "digests": digests, **about}
+    _write(building / ABOUT, _canonical({**values, "sha256": hashlib.sha256(_canonical(values)).hexdigest()}))
     if target.exists():
         shutil.rmtree(target)
     os.replace(building, target)
+    for changed in (target, folder):
+        _sync_folder(changed)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
@@ -58,10 +61,15 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:
+    """Return what `checkpoint.json` says, after checking its own digest."""
+    path = checkpoint / ABOUT
     try:
-        about: dict[str, Any] = json.loads((checkpoint / ABOUT).read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint / ABOUT}: cannot be read: {error}") from None
+        about: dict[str, Any] = json.loads(path.read_bytes())
+        digest = about.pop("sha256")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error!r}; {ADVICE}") from None
+    if hashlib.sha256(_canonical(about)).hexdigest() != digest:
+        raise CheckpointError(f"{path}: damaged: its content does not match its digest; {ADVICE}")
     return about
 
 
@@ -95,14 +103,14 @@ def _read(checkpoint: Path, part: str, about: Mapping[str, Any]) -> dict[str, Te
     digests = about["digests"][part]
     if hashlib.sha256(data).hexdigest() == digests["sha256"]:
         return load(data)
-    raise CheckpointError(f"{path}: damaged: {_damage(data, digests['tensors'])}; take the checkpoint before it")
+    raise CheckpointError(f"{path}: damaged: {_damage(data, digests['tensors'])}; {ADVICE}")
 
 
 def _damage(data: bytes, digests: Mapping[str, str]) -> str:
     """Say which tensors of a damaged file differ from what was written."""
     try:
         tensors = load(data)
-    except Exception:
+    except (SafetensorError, ValueError, KeyError):
         return "its header cannot be read, or it is cut short"
     found = _digests(tensors)
     wrong = [name for name in digests if found.get(name) != digests[name]]
@@ -124,6 +132,19 @@ def _tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     flat = {name: tensor.contiguous().view(-1).view(torch.uint8) for name, tensor in tensors.items()}
     return {name: hashlib.blake2b(flat[name].numpy().tobytes(), digest_size=16).hexdigest() for name in sorted(flat)}
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename within a folder last through a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from train.checkpoint import CheckpointError
     from train.config import Config, ConfigError, preset
     from train.data import DataError
-    from train.loop import train
+    from train.loop import TrainingError, train
 
     folder = Path(arguments.run)
     if not (folder / "shards").is_dir() and not (folder / "manifest.json").is_file():
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.steps is not None:
             config = Config(config.model, replace(config.training, steps=arguments.steps))
         trained = train(shards, out, config, arguments.seed, arguments.resume)
-    except (ShardError, CheckpointError, ConfigError, DataError, OSError) as error:
+    except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, OSError) as error:
         return _fail(str(error))
     _tell(trained, out)
     if trained.interrupted:

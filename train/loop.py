@@ -9,6 +9,8 @@ Shapes: B rows, T tokens of a row, D hidden, V vocabulary, N = B·T.
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import signal
 import sys
 import time
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor
 
 from pipeline.shards import Shards
-from train.balance import bias_speed, loads, move_biases, sequence_loss
+from train.balance import bias_speed, loads, max_violation, move_biases, sequence_loss
 from train.checkpoint import CheckpointError, checkpoints, load_model, load_optimiser, read_about, save_checkpoint
 from train.config import Config
 from train.data import IGNORED, Batch, TrainingData
@@ -35,6 +37,10 @@ from train.optim import clip, learning_rate, optimiser
 METRICS = "metrics.jsonl"
 
 
+class TrainingError(ValueError):
+    """Training cannot go on; the message says at which step and why."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a run came to. `first` and `last` are the held-out losses before and after, by corpus."""
@@ -43,14 +49,26 @@ class Trained:
     steps: int
     first: dict[str, HeldOutLoss]
     last: dict[str, HeldOutLoss]
-    tokens_per_second: float
+    tokens_per_second: float  # while training, evaluation and checkpoints aside
     interrupted: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step found. Losses are means in nats per token, without the balancing loss."""
+
+    loss: float
+    further_loss: float  # of the prediction modules
+    gradient_norm: float  # before clipping
+    max_violation: float  # of the experts' loads in this batch, averaged over layers
 
 
 def train(shards: Shards, out: Path, config: Config, seed: int, resume: bool = False, quiet: bool = False) -> Trained:
     """Train a model on shards into the folder `out`; with `resume`, go on from its last checkpoint.
 
-    Raises CheckpointError where there is nothing to resume, or it belongs to other shards or another configuration.
+    Without `resume` training begins anew, and its first checkpoint replaces those of an earlier run in `out`.
+    Raises CheckpointError where there is nothing to resume, or it belongs to other shards or another configuration,
+    and TrainingError where the loss is no number any more.
     """
     out.mkdir(parents=True, exist_ok=True)
     settings, device = config.training, best_device()
@@ -61,74 +79,84 @@ def train(shards: Shards, out: Path, config: Config, seed: int, resume: bool = F
     decoder.to(device)
     moves = optimiser(decoder, settings)
     identity = {"fingerprint": shards.fingerprint, "config": config.to_json(), "seed": seed}
-    done = _resume(out, decoder, moves, identity) if resume else 0
-    first = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes)
-    started, tokens, last = time.monotonic(), 0, first
-    with (out / METRICS).open("a" if resume else "w", encoding="utf-8") as metrics, _stop_requested() as stopped:
-        for step in range(done, settings.steps):
-            batch = data.batch(step * settings.batch_sequences, settings.batch_sequences)
-            loss = train_step(decoder, moves, batch, step, config)
+    replaced = [] if resume else checkpoints(out)
+    begun = done = _resume(out, decoder, moves, identity) if resume else 0
+    _keep_metrics(out / METRICS, done)
+    first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes)
+    tokens, seconds = 0, 1e-9
+    with (out / METRICS).open("a", encoding="utf-8") as metrics, _stop_requested() as stopped:
+        while done < settings.steps and not stopped:
+            started = time.monotonic()
+            batch = data.batch(done * settings.batch_sequences, settings.batch_sequences)
+            step = train_step(decoder, moves, batch, done, config)
+            done += 1
             tokens += batch.tokens
-            done = step + 1
-            seconds = time.monotonic() - started
-            line: dict[str, Any] = {"step": done, "loss": loss, "tokens_per_second": round(tokens / seconds, 1)}
+            seconds += time.monotonic() - started
+            line: dict[str, Any] = {"step": done, **asdict(step), "tokens_per_second": round(tokens / seconds, 1)}
             if done % settings.evaluate_every == 0 or done == settings.steps:
                 last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes)
                 line["held_out"] = {corpus: asdict(found) for corpus, found in last.items()}
             metrics.write(json.dumps(line) + "\n")
             metrics.flush()
             if not quiet:
-                _show(done, settings.steps, loss, tokens / seconds, seconds)
+                _show(done, settings.steps, step.loss, tokens / seconds, seconds / (done - begun))
             if done % settings.checkpoint_every == 0 or done == settings.steps or stopped:
+                for old in replaced:
+                    shutil.rmtree(old)
+                replaced = []
                 save_checkpoint(out, done, decoder, moves, identity)
-            if stopped:
-                break
-    rate = tokens / max(time.monotonic() - started, 1e-9)
-    return Trained(decoder, done, first, last, rate, bool(stopped) and done < settings.steps)
+    return Trained(decoder, done, first, last, tokens / seconds, bool(stopped) and done < settings.steps)
 
 
-def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, step: int, config: Config) -> float:
-    """Take one step on a batch; return its mean loss in nats per token, without the extra losses."""
+def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, step: int, config: Config) -> Step:
+    """Take one step, counted from 0, on a batch. The gradient is the mean over the batch's tokens, however it is cut."""
     settings, device = config.training, decoder.lm_head.weight.device
     for group in moves.param_groups:
         group["lr"] = learning_rate(step, settings)
     moves.zero_grad(set_to_none=True)
-    learned, total, busy = batch.tokens, 0.0, None
+    learned, total, total_further, busy = max(1, batch.tokens), 0.0, 0.0, None
     for start in range(0, len(batch), settings.micro_batch_sequences):
         micro = as_tensors(batch[start : start + settings.micro_batch_sequences], device)
-        loss, nats, here = _losses(decoder, micro, config, learned, len(micro[0]) / len(batch))
+        loss, nats, further, here = _losses(decoder, micro, config, learned, len(micro[0]) / len(batch))
         torch.autograd.backward(loss)
-        total += nats
+        total, total_further = total + nats, total_further + further
         if here is not None:
             busy = here if busy is None else busy + here
-    clip(decoder, settings.clip)
+    norm = clip(decoder, settings.clip)
+    if not math.isfinite(total) or not math.isfinite(norm):
+        raise TrainingError(
+            f"step {step + 1}: the loss is {total / learned} and the gradient's norm {norm}; "
+            f"a lower learning rate than {settings.learning_rate} may help"
+        )
     moves.step()
     if busy is not None:
         move_biases(decoder, busy, bias_speed(step, settings.steps))
-    return total / max(1, learned)
+    violation = 0.0 if busy is None else max_violation(busy)
+    return Step(total / learned, total_further / learned, norm, violation)
 
 
 def _losses(
     decoder: Decoder, micro: tuple[Tensor, Tensor, Tensor], config: Config, learned: int, share: float
-) -> tuple[Tensor, float, Tensor | None]:
-    """Return the loss to descend, the nats of the next tokens alone, and the experts' loads [M, E]."""
+) -> tuple[Tensor, float, float, Tensor | None]:
+    """Return the loss to descend, the nats of the next tokens and of further ones, and the experts' loads [M, E]."""
     inputs_BT, targets_BT, documents_BT = micro
     settings = config.training
     with precision(inputs_BT.device):
         hidden_BTD, routings = decoder(inputs_BT, documents_BT)
         nats = head_loss(hidden_BTD.flatten(0, 1), decoder.lm_head.weight, targets_BT.flatten())
-        loss = nats / max(1, learned)
+        further = torch.zeros_like(nats)
         states, more = decoder.further(hidden_BTD, inputs_BT, documents_BT)
         for depth, state_BTD in enumerate(states, start=1):
             same_BT = documents_BT[:, depth:] == documents_BT[:, :-depth]
             later_BT = targets_BT[:, depth:].masked_fill(~same_BT, IGNORED)
-            further = head_loss(state_BTD.flatten(0, 1), decoder.lm_head.weight, later_BT.flatten())
-            loss = loss + settings.mtp_weight / len(states) * further / max(1, learned)
+            piece = head_loss(state_BTD.flatten(0, 1), decoder.lm_head.weight, later_BT.flatten())
+            further = further + piece / len(states)
+        loss = (nats + settings.mtp_weight * further) / learned
         routings = [*routings, *more]
         for routing in routings:
             loss = loss + settings.sequence_balance * share * sequence_loss(routing)
     busy = loads(routings, config.model.n_routed_experts) if routings else None
-    return loss, float(nats.detach()), busy
+    return loss, float(nats.detach()), float(further.detach()), busy
 
 
 def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
@@ -136,18 +164,33 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     if not found:
         raise CheckpointError(f"{out}: no checkpoint to resume from; leave --resume out to begin")
     about = read_about(found[-1])
-    for name, value in identity.items():
-        if about.get(name) != json.loads(json.dumps(value)):
-            raise CheckpointError(
-                f"{found[-1]}: its {name} is not that of this run; it cannot be resumed with other settings"
-            )
+    if about.get("fingerprint") != identity["fingerprint"]:
+        raise CheckpointError(f"{found[-1]}: was trained on other shards than these; leave --resume out to begin anew")
+    there, here = (_flat({name: of.get(name) for name in ("config", "seed")}) for of in (about, identity))
+    for name, value in here.items():
+        if there.get(name) != value:
+            raise CheckpointError(f"{found[-1]}: {name} is {there.get(name)} there and {value} here; both must agree")
     load_model(found[-1], decoder)
     load_optimiser(found[-1], decoder, moves)
     return int(about["step"])
 
 
-def _show(step: int, steps: int, loss: float, rate: float, seconds: float) -> None:
-    left = seconds / step * (steps - step)
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested values under joined names, such as `config.training.steps`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flat
+
+
+def _keep_metrics(path: Path, steps: int) -> None:
+    """Keep the metrics' first `steps` lines: what came after the checkpoint is about to be computed again."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if steps and path.exists() else []
+    path.write_text("".join(lines[:steps]), encoding="utf-8")
+
+
+def _show(step: int, steps: int, loss: float, rate: float, seconds_per_step: float) -> None:
+    left = seconds_per_step * (steps - step)
     line = f"step {step}/{steps}  loss {loss:.3f}  {rate:,.0f} tokens/s  {left:.0f} s left"
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if step == steps else ""))

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-IGNORED = -1  # as a target: this position is not to be learned
+from train.data import IGNORED
+
 PIECE = 512  # tokens
 
 

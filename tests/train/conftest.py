@@ -16,7 +16,7 @@ import torch
 
 from pipeline.shards import index_files, write_shard
 from pipeline.tokens import Tokenizer, train_tokenizer
-from train.config import ModelConfig, preset
+from train.config import Config, ModelConfig, preset
 from train.model import Decoder
 
 
@@ -111,5 +111,32 @@ def folder_of() -> Callable[..., Path]:
 
     def make(folder: Path, tokenizer: bytes, shards: int, texts: dict[str, list[str]] | None = None) -> Path:
         return write_folder(folder, corpora() if texts is None else texts, tokenizer, shards)
+
+    return make
+
+
+def small_config(vocabulary_size: int, **training: Any) -> Config:
+    """A model and training small enough for a test: rows of 64 tokens, 4 a step."""
+    values = {
+        "steps": 6,
+        "sequence_length": 64,
+        "batch_sequences": 4,
+        "micro_batch_sequences": 4,
+        "evaluate_every": 3,
+        "evaluation_sequences": 4,
+        "checkpoint_every": 2,
+        **training,
+    }
+    settings = dataclasses.replace(preset("tiny-cpu").training, **values)
+    return Config(small(vocab_size=vocabulary_size, initializer_range=0.02), settings)
+
+
+@pytest.fixture
+def make_config(tokenizer_json: bytes) -> Callable[..., Config]:
+    """A function that makes a small configuration for the tests' tokenizer, with these changes of its training."""
+    size = Tokenizer.from_json(tokenizer_json).vocabulary_size
+
+    def make(**training: Any) -> Config:
+        return small_config(size, **training)
 
     return make
