@@ -92,9 +92,9 @@ def _sample(trained: Trained, shards: Shards, most: int, seed: int) -> str:
 
 
 def safe(text: str) -> str:
-    """Return text with everything that could act on a terminal made visible, line breaks kept."""
-    shown = (c if c == "\n" or unicodedata.category(c)[0] != "C" else f"\\u{ord(c):04x}" for c in text)
-    return "".join(shown)
+    """Return text with everything that could act on a terminal made visible; line feeds stay."""
+    acts = ("C", "Zl", "Zp")
+    return "".join(f"\\u{{{ord(c):x}}}" if c != "\n" and unicodedata.category(c).startswith(acts) else c for c in text)
 
 
 def _fail(message: str) -> int:

@@ -1,0 +1,92 @@
+"""The command: a run folder in, a model and its losses out; one plain line where that cannot be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.command import add_arguments, run, safe
+
+
+def call(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args([*arguments]))
+
+
+def test_a_run_folder_becomes_a_model_that_transformers_loads(
+    shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    out = tmp_path / "model"
+    assert call(str(shards_folder.parent), "--steps", "3", "--sample", "8", "--out", str(out)) == 0
+    printed = capsys.readouterr()
+    assert "code" in printed.out
+    assert "reference" in printed.out
+    assert "sample:" in printed.out
+    assert "step 3/3" in printed.err
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    model = transformers.AutoModelForCausalLM.from_pretrained(out / "huggingface")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out / "huggingface")
+    ids = tokenizer("The import statement", return_tensors="pt").input_ids
+    assert torch.isfinite(model(ids).logits).all()
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "huge"], ["--steps", "0"], ["--resume"]])
+def test_what_cannot_be_is_one_line_and_code_2(
+    arguments: list[str], shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(str(shards_folder), "--out", str(tmp_path), *arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_no_shards_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(str(tmp_path / "nothing\x1b[31m")) == 2
+    error = capsys.readouterr().err
+    assert "no shards there" in error
+    assert "\x1b" not in error
+
+
+def test_a_damaged_shard_is_named(
+    tmp_path: Path, tokenizer_json: bytes, folder_of: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path / "run" / "shards", tokenizer_json, 2)
+    shard = folder / "data-00001.arrow"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 4
+    shard.write_bytes(data)
+    assert call(str(tmp_path / "run")) == 2
+    error = capsys.readouterr().err
+    assert "data-00001.arrow" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, train.command; sys.exit(bool({'torch', 'numba', 'pyarrow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(st.text())
+def test_nothing_that_acts_on_a_terminal_is_printed(text: str) -> None:
+    shown = safe(text)
+    assert all(character in "\n\u00a0" or character.isprintable() or character.isspace() for character in shown)
+    assert not set(shown) & set("\r\x1b\x9b\u202e\u2028\u2029\x00\t\x85")
+    assert shown.count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("개념 증명\n𝄞 é", "개념 증명\n𝄞 é"), ("\x1b[2J", "\\u{1b}[2J"), ("a\u202eb", "a\\u{202e}b"), ("", "")],
+)
+def test_text_is_shown_as_it_is_and_what_acts_is_spelled_out(text: str, shown: str) -> None:
+    assert safe(text) == shown
