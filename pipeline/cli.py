@@ -81,10 +81,18 @@ def fail(message: str, code: int = USAGE) -> int:
     return code
 
 
+def _silence_libraries() -> None:
+    """Hide what Beam warns of at import: optional parts that are not installed. What goes wrong is raised."""
+    import logging
+
+    logging.getLogger().setLevel(logging.ERROR)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from pipeline.recipe import RecipeError, load
     from pipeline.run import RunError, run, summary
 
+    _silence_libraries()
     if arguments.workers < 1:
         return fail("--workers: at least 1 is wanted")
     try:
@@ -152,6 +160,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from pipeline.demo import demo
 
+    _silence_libraries()
     return demo(Path(arguments.out), arguments.steps)
 
 

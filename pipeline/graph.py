@@ -7,7 +7,6 @@ is a side input, and every branch reaches the last transform. Such a graph runs 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -102,7 +101,6 @@ def run(plan: Plan, workers: int, options: list[str]) -> None:
         given += ["--runner=FnApiRunner", *(mode if workers > 1 else ["--direct_running_mode=in_memory"])]
         # what its workers say of their channels is nothing to the user; what goes wrong is raised
         given.append("--default_sdk_harness_log_level=ERROR")
-        logging.getLogger().setLevel(logging.ERROR)
     if "--save_main_session" not in given:
         given.append("--no_save_main_session")
     pipeline = beam.Pipeline(options=PipelineOptions(given))

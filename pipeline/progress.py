@@ -6,7 +6,7 @@ there is nothing to watch: the runner's own interface shows the progress there.
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
 import time
 from types import TracebackType
@@ -38,7 +38,8 @@ class Progress:
         skipped = set() if plan.recipe.sample.semantic else {"embed", "sample"}
         skipped |= set() if plan.deduplicates else {"deduplicate"}
         self._cost = {stage: cost for stage, cost in COST.items() if stage not in skipped}
-        self._live = sys.stderr.isatty()
+        self._stream = os.fdopen(os.dup(2), "w")  # its own: what workers say on stderr is sent to a file meanwhile
+        self._live = self._stream.isatty()
         self._every = 0.5 if self._live else 10.0
         self._quiet = quiet or not self._store.local
         self._end = threading.Event()
@@ -59,13 +60,14 @@ class Progress:
         if self._thread.is_alive():
             self._thread.join()
         if self._live and not self._quiet:
-            sys.stderr.write("\r\x1b[K")
+            self._stream.write("\r\x1b[K")
+        self._stream.close()
 
     def _watch(self) -> None:
         while not self._end.wait(self._every):
             line = self.line(time.monotonic() - self._started)
-            sys.stderr.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
-            sys.stderr.flush()
+            self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
+            self._stream.flush()
 
     def line(self, seconds: float) -> str:
         """Return the line for now: the share done, the stage, documents, source MB per second, and the time left."""

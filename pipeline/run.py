@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +65,7 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
         raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
     store.remove(manifest.NAME)
     store.remove(manifest.OVER_BUDGET)
-    with Progress(plan, quiet):
+    with Progress(plan, quiet), _worker_log(store, workers > 1 and not options):
         try:
             graph.run(plan, workers, list(options))
         except Exception as error:  # a runner wraps what a stage raised, each in its own way: the last line says it
@@ -72,6 +75,25 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     published = store.read_json(manifest.OVER_BUDGET if over else manifest.NAME)
     write_report(out)
     return Outcome(out, published, time.monotonic() - started, False, over)
+
+
+@contextmanager
+def _worker_log(store: Store, wanted: bool) -> Iterator[None]:
+    """Send what worker processes print on stderr to `work/workers.log`: Beam's talk of its channels is no news to users."""
+    if not (wanted and store.local):
+        yield
+        return
+    sys.stderr.flush()
+    before = os.dup(2)
+    os.makedirs(store.path("work"), exist_ok=True)
+    with open(store.path("work/workers.log"), "wb") as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def open_manifest(root: str) -> dict[str, Any]:
