@@ -202,7 +202,7 @@ def hash_shingles(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np
     bounds = np.zeros(rows + 1, np.int64)
     words = np.empty(most // 2 + 1, np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
-    out = np.empty(1024, np.uint64)
+    out = np.empty((offsets[rows] - offsets[0]) // 4 + 1024, np.uint64)  # enough for words of three letters
     used = 0
     for row in range(rows):
         found = roll(words, hash_words(data, offsets[row], offsets[row + 1], lowered, words))
@@ -213,7 +213,7 @@ def hash_shingles(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np
         out[used : used + found] = words[:found]
         used += found
         bounds[row + 1] = used
-    return bounds, out[:used].copy()
+    return bounds, out[:used]
 
 
 @njit(**JIT)

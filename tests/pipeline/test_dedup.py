@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.kernels import near
+from filters.kernels.shingles import is_unspaced
 from filters.sketch import bands, content_hash, shingles
 from pipeline.dedup import LINK, ROW, VALUE_BYTES, Members, Removed, components, hash_rows, links, walk
 
@@ -390,6 +391,20 @@ def test_similar_pairs_of_real_texts_do_not_both_stay(data, vectors):
     assert len(pairs) == 1334
     assert caught / len(pairs) >= 0.95
     hold_to_the_laws(sketched, 0.8, removed)
-    print(
-        f"{caught} of {len(pairs)} pairs caught, {len(removed.node)} removed, {int(removed.exact.sum())} of them copies"
-    )
+
+
+@pytest.mark.slow
+def test_similarity_is_the_known_one_where_scripts_have_spaces(data, vectors):
+    pairs = pq.read_table(vectors / "near_pairs.parquet").to_pylist()[::9]
+    ends = [[(row[f"part_{side}"], row[f"id_{side}"]) for side in "ab"] for row in pairs]
+    texts = near_texts(data, (key for both in ends for key in both))
+    keys = list(texts)
+    members = sketch([texts[key] for key in keys]).members
+    alone = np.array([is_unspaced(point) for point in range(0x110000)])
+    spaced = {key for key, one in texts.items() if not alone[np.frombuffer(one.encode("utf-32-le"), np.uint32)].any()}
+    compared = 0
+    for row, both in zip(pairs, ends, strict=True):
+        if spaced.issuperset(both):
+            assert jaccard(members, *(keys.index(key) for key in both)) == row["jaccard"]
+            compared += 1
+    assert compared > 700
