@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="curate and train on what every machine has, offline")
     demo.add_argument("--out", default="demo-run", help="where to put it (default: demo-run)")
-    demo.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
+    demo.add_argument("--steps", type=int, default=200, help="training steps (default: 200)")
     return root
 
 
