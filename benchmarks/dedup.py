@@ -81,6 +81,26 @@ def deduplicate(text: pa.Array) -> Removed:
     return walk(Members.concat(parts), THRESHOLD)
 
 
+def template(similarity: float, count: int = 10_000, size: int = 550) -> Members:
+    """Return members that all share one band hash and whose shingle sets are, pair by pair, of one similarity."""
+    random = np.random.default_rng(2)
+    shared = round(size * 2 * similarity / (1 + similarity))
+    common = np.broadcast_to(random.integers(0, 1 << 63, shared, dtype=np.uint64), (count, shared))
+    own = random.integers(0, 1 << 63, (count, size - shared), dtype=np.uint64)
+    hashes = random.integers(0, 1 << 63, (count, 14), dtype=np.uint64)
+    hashes[:, 0] = 1
+    return Members(
+        component=np.zeros(count, np.int64),
+        node=np.arange(count),
+        priority=np.zeros(count, np.int32),
+        characters=np.full(count, 3500),
+        content=random.integers(0, 256, (count, 16), dtype=np.uint8),
+        bands=hashes,
+        shingle_offsets=np.arange(count + 1) * size,
+        shingles=np.sort(np.concatenate([common, own], axis=1), axis=1).ravel(),
+    )
+
+
 def datasketch_signatures(texts: list[str]) -> list[MinHash]:
     words = [re.findall(r"[^\W_]+", text.lower()) for text in texts]
     grams = [[" ".join(one[i : i + 5]).encode() for i in range(len(one) - 4)] for one in words]
@@ -134,6 +154,8 @@ def main() -> None:
         "growth_exponent": float(slope),
         "removed": len(removed.node),
         "share_of_planted_pairs_not_both_kept": float((gone[copies] | gone[source[copies]]).mean()),
+        "seconds_for_10000_pages_of_a_template_half_alike": seconds(lambda one: walk(one, THRESHOLD), template(0.5)),
+        "seconds_for_10000_pages_of_a_template_just_unlike": seconds(lambda one: walk(one, THRESHOLD), template(0.78)),
         "datasketch_signatures_documents_per_second": len(some) / peer_signing,
         "datasketch_near_duplicates_documents_per_second": len(some) / peer_removing,
         "signatures_times_datasketch": (count / signing) / (len(some) / peer_signing),

@@ -51,4 +51,4 @@ def shingles(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     for start, stop in pairwise(bounds.tolist()):
         hashes[start:stop].sort()  # numpy's sort uses the vector unit; a kernel's would be ten times slower
     bounds = distinct(bounds, hashes)
-    return bounds, hashes[: bounds[-1]]
+    return bounds, hashes[: bounds[-1]].copy()  # without what the kernel kept in reserve
