@@ -18,19 +18,7 @@ from filters.ratio import ratio
 from filters.signal import signal
 
 # Programming languages by their names in GitHub's Linguist, in small letters.
-LONG_LINES = (
-    "bluespec",
-    "cmake",
-    "json",
-    "markdown",
-    "matlab",
-    "r",
-    "restructuredtext",
-    "rmarkdown",
-    "sql",
-    "stata",
-    "tex",
-)
+LONG_LINES = tuple("bluespec cmake json markdown matlab r restructuredtext rmarkdown sql stata tex".split())  # noqa: SIM905
 """Languages whose good files have long lines: the released filters set no bound for them."""
 DATA = ("json", "yaml")
 MOSTLY_LETTERS = {"json": 0.5, "yaml": 0.5} | dict.fromkeys(
@@ -46,7 +34,9 @@ LEAST_VISIBLE = 100
 @signal(longest_line=pa.int32(), mean_line_length=pa.float32(), alphanumeric=pa.float32(), alphabetic=pa.float32())
 def file_shape(text: pa.LargeStringArray) -> tuple[pa.Array | np.ndarray, ...]:
     """Measure the longest line and the mean line in characters, and the shares of characters that are letters or digits,
-    and that are letters. A text of no characters has no mean and no shares: null.
+    and that are letters.
+
+    A text of no characters has no mean and no shares: null.
     """
     characters, alphanumeric, letters, lines, inside, longest = code.file_shape(*buffers(text))
     return longest, ratio(inside, lines), ratio(alphanumeric, characters), ratio(letters, characters)
@@ -61,9 +51,9 @@ def language_bounds(
 ) -> tuple[pa.Array, ...]:
     """Judge lines and letters by the programming language.
 
-    `longest_code_line` and `mean_code_line` are 0 where long lines are usual: Markdown, SQL, TeX, JSON … `alphabetic_margin` is
-    by how much the share of letters exceeds the least that is asked of the language (0.5 for JSON and YAML, 0.25 for a
-    few, 0 for all others and for prose). Null where the text is empty.
+    `longest_code_line` and `mean_code_line` are 0 where long lines are usual: Markdown, SQL, TeX, JSON …
+    `alphabetic_margin` is by how much the share of letters exceeds the least that is asked of the language (0.5 for JSON
+    and YAML, 0.25 for a few, 0 for all others and for prose). What is null for an empty text stays null.
     """
     exempt = _is_one_of(programming_language, LONG_LINES)
     least = np.zeros(len(programming_language), np.float32)
