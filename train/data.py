@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
 from pipeline.shards import Shards
-from train.order import interleaved, key_of, shuffled
+from train.order import interleaved, key_of, salts_of, shuffled, walked
 from train.packing import Packing, pack
 
 HELD_OUT_SHARE = 0.015
@@ -60,7 +61,7 @@ class Piece:
 
 
 class Rows:
-    """Documents of one corpus, packed into rows; `batch` reads rows by number, whatever their order."""
+    """Documents packed into rows; `read` gives rows by number, whatever their order."""
 
     def __init__(self, shards: Shards, shard_D: np.ndarray, document_D: np.ndarray, row_length: int) -> None:
         self._shards, self._row_length = shards, row_length
@@ -82,13 +83,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self._rows_W1) - 1
 
-    def read(self, rows_B: np.ndarray, into: Batch, at_B: np.ndarray) -> None:
-        """Write the rows numbered `rows_B` to the rows `at_B` of `into`."""
-        pieces = [slice(self._rows_W1[row], self._rows_W1[row + 1]) for row in rows_B]
-        shards = np.unique(np.concatenate([self._shard_P[piece] for piece in pieces]))
-        for shard in shards:
+    def read(self, rows_B: np.ndarray) -> Batch:
+        """Return the rows numbered `rows_B`."""
+        into = Batch(*(np.empty((len(rows_B), self._row_length), np.int32) for _ in range(3)))
+        for shard in self._shards_of(rows_B):
             _copy(
-                self._shards.tokens(int(shard)),
+                self._shards.tokens(shard),
                 shard,
                 self._shard_P,
                 self._first_P,
@@ -96,12 +96,19 @@ class Rows:
                 self._length_P,
                 self._rows_W1,
                 rows_B,
-                at_B,
                 self._shards.end_of_text,
                 into.inputs_BT,
                 into.targets_BT,
                 into.documents_BT,
             )
+        return into
+
+    def _shards_of(self, rows_B: np.ndarray) -> list[int]:
+        """Return the shards that these rows have pieces of."""
+        count = len(self._shards.infos)
+        if count == 1:
+            return [0]
+        return [int(shard) for shard in np.flatnonzero(_present(count, self._shard_P, self._rows_W1, rows_B))]
 
     def pieces(self, row: int) -> Iterator[Piece]:
         """Yield what row number `row` is made of."""
@@ -111,8 +118,24 @@ class Rows:
             yield Piece(**about, start=int(self._start_P[piece]), tokens=int(self._length_P[piece]))
 
 
-def empty_batch(rows: int, row_length: int) -> Batch:
-    return Batch(*(np.empty((rows, row_length), np.int32) for _ in range(3)))
+def joined(parts: list[Rows]) -> Rows:
+    """Return the rows of all parts, which read the same shards, numbered on from part to part."""
+    whole = copy(parts[0])
+    ends = np.cumsum([0, *(part._rows_W1[-1] for part in parts)])
+    shifted = [part._rows_W1[1:] + end for part, end in zip(parts, ends, strict=False)]
+    whole._rows_W1 = np.concatenate([[0], *shifted])
+    for name in ("_shard_P", "_document_P", "_start_P", "_first_P", "_length_P"):
+        setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
+    return whole
+
+
+@njit(cache=True)
+def _present(count: int, shard_P: np.ndarray, rows_W1: np.ndarray, rows_B: np.ndarray) -> np.ndarray:
+    found = np.zeros(count, np.bool_)
+    for row in rows_B:
+        for piece in range(rows_W1[row], rows_W1[row + 1]):
+            found[shard_P[piece]] = True
+    return found
 
 
 @njit(cache=True)
@@ -125,25 +148,28 @@ def _copy(
     length_P: np.ndarray,
     rows_W1: np.ndarray,
     rows_B: np.ndarray,
-    at_B: np.ndarray,
     end_of_text: int,
     inputs_BT: np.ndarray,
     targets_BT: np.ndarray,
     documents_BT: np.ndarray,
 ) -> None:
     """Copy this shard's pieces of the rows asked for, and mark what no piece fills."""
-    for row, at in zip(rows_B, at_B):  # noqa: B905  (numba knows no strict=)
-        place = 0
+    for at in range(len(rows_B)):
+        row, place = rows_B[at], 0
         for piece in range(rows_W1[row], rows_W1[row + 1]):
             length = length_P[piece]
             if shard_P[piece] == shard:
-                first = first_P[piece]
-                inputs_BT[at, place] = tokens[first - 1] if start_P[piece] else end_of_text
-                for number in range(length - 1):
-                    inputs_BT[at, place + 1 + number] = tokens[first + number]
+                # slices walked from 0 let the compiler copy many tokens at a time
+                read = tokens[first_P[piece] : first_P[piece] + length]
+                inputs = inputs_BT[at, place : place + length]
+                targets = targets_BT[at, place : place + length]
+                documents = documents_BT[at, place : place + length]
                 for number in range(length):
-                    targets_BT[at, place + number] = tokens[first + number]
-                documents_BT[at, place : place + length] = piece - rows_W1[row]
+                    targets[number] = read[number]
+                    documents[number] = piece - rows_W1[row]
+                for number in range(length - 1):
+                    inputs[number + 1] = read[number]
+                inputs[0] = tokens[first_P[piece] - 1] if start_P[piece] else end_of_text
             place += length
         inputs_BT[at, place:] = end_of_text
         targets_BT[at, place:] = IGNORED
@@ -175,63 +201,68 @@ class TrainingData:
 
     def __init__(self, shards: Shards, row_length: int, seed: int) -> None:
         self.row_length, self.seed = row_length, seed
-        self._rows: list[Rows] = []
         self.corpora: list[str] = []
         self.held_out: dict[str, Rows] = {}
+        kept_rows: list[Rows] = []
         for corpus, ids, shard_D, document_D in _by_corpus(shards):
             out_D = held_out(corpus, ids)
             kept = Rows(shards, shard_D[~out_D], document_D[~out_D], row_length)
             if len(kept):
                 self.corpora.append(corpus)
-                self._rows.append(kept)
+                kept_rows.append(kept)
             evaluated = Rows(shards, shard_D[out_D], document_D[out_D], row_length)
             if len(evaluated):
                 self.held_out[corpus] = evaluated
-        if not self._rows:
+        if not kept_rows:
             raise DataError("the shards hold no tokens to train on")
-        self._place = interleaved(np.array([len(rows) for rows in self._rows]))
+        self._counts = np.array([len(rows) for rows in kept_rows])
+        self._place = interleaved(self._counts)
         self._rank = np.empty(len(self._place), np.int64)
-        for number, rows in enumerate(self._rows):
-            self._rank[self._place == number] = np.arange(len(rows))
+        for number, count in enumerate(self._counts):
+            self._rank[self._place == number] = np.arange(count)
+        self._all = joined(kept_rows)
+        self._first = np.concatenate([[0], np.cumsum(self._counts)])
 
     @property
     def rows_per_epoch(self) -> int:
         return len(self._place)
 
-    def _find(self, position: int, count: int) -> Iterator[tuple[Rows, np.ndarray, np.ndarray]]:
-        """Yield (rows of a corpus, their numbers, where in the batch they go) for the rows from `position` on."""
-        positions = np.arange(position, position + count)
-        epochs, slots = np.divmod(positions, self.rows_per_epoch)
-        places = self._place[slots]
-        for epoch in range(epochs[0], epochs[-1] + 1):
-            for number, rows in enumerate(self._rows):
-                at = np.flatnonzero((places == number) & (epochs == epoch))
-                if len(at):
-                    key = key_of(self.seed, int(epoch), self.corpora[number])
-                    yield rows, shuffled(self._rank[slots[at]], len(rows), key), at
+    def _numbers(self, position: int, count: int) -> np.ndarray:
+        """Return which of all rows come from `position` on, int64 [count]."""
+        parts = []
+        while count:
+            epoch, slot = divmod(position, self.rows_per_epoch)
+            many = min(count, self.rows_per_epoch - slot)
+            salts = np.stack([salts_of(key_of(self.seed, epoch, corpus)) for corpus in self.corpora])
+            parts.append(_located(slot, slot + many, self._place, self._rank, self._first, salts))
+            position, count = position + many, count - many
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
     def batch(self, position: int, count: int) -> Batch:
         """Return `count` rows from number `position` of the run's endless stream."""
-        into = empty_batch(count, self.row_length)
-        for rows, numbers, at in self._find(position, count):
-            rows.read(numbers, into, at)
-        return into
+        return self._all.read(self._numbers(position, count))
 
     def trace(self, position: int, count: int) -> list[list[Piece]]:
         """Return what each of these rows is made of."""
-        found: list[list[Piece]] = [[] for _ in range(count)]
-        for rows, numbers, at in self._find(position, count):
-            for number, place in zip(numbers, at, strict=True):
-                found[place] = list(rows.pieces(int(number)))
-        return found
+        return [list(self._all.pieces(int(row))) for row in self._numbers(position, count)]
 
     def evaluation(self, corpus: str, most: int) -> Batch:
         """Return at most `most` held-out rows of a corpus: the same whatever the seed."""
         rows = self.held_out[corpus]
-        numbers = shuffled(np.arange(min(most, len(rows))), len(rows), key_of("held out", corpus))
-        into = empty_batch(len(numbers), self.row_length)
-        rows.read(numbers, into, np.arange(len(numbers)))
-        return into
+        return rows.read(shuffled(np.arange(min(most, len(rows))), len(rows), key_of("held out", corpus)))
+
+
+@njit(cache=True)
+def _located(
+    slot: int, end: int, place: np.ndarray, rank: np.ndarray, first: np.ndarray, salts: np.ndarray
+) -> np.ndarray:
+    """Return the numbers of the rows in these slots of an epoch, whose corpora are shuffled by `salts`."""
+    numbers = np.empty(end - slot, np.int64)
+    for at in range(slot, end):
+        corpus = place[at]
+        count = np.uint64(first[corpus + 1] - first[corpus])
+        numbers[at - slot] = first[corpus] + np.int64(walked(rank[at], count, salts[corpus]))
+    return numbers
 
 
 def rank_rows(count: int, rank: int, ranks: int) -> slice:

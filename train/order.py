@@ -31,26 +31,38 @@ def shuffled(places: np.ndarray, count: int, key: int) -> np.ndarray:
     places = np.ascontiguousarray(places, np.int64)
     if count < 1 or (len(places) and not 0 <= places.min() <= places.max() < count):
         raise ValueError(f"places must lie within 0 to {count - 1}")
-    salts = np.array([(key + number * 0x9E3779B97F4A7C15) % (1 << 64) for number in range(ROUNDS)], np.uint64)
-    half = max(1, ((count - 1).bit_length() + 1) // 2)
-    return np.asarray(_walked(places, count, np.uint64(half), salts))
+    return np.asarray(_all_walked(places, np.uint64(count), salts_of(key)))
+
+
+@lru_cache(maxsize=4096)
+def salts_of(key: int) -> np.ndarray:
+    """Return the numbers that make the rounds of a key's network differ, uint64 [ROUNDS]."""
+    return np.array([(key + number * 0x9E3779B97F4A7C15) % (1 << 64) for number in range(ROUNDS)], np.uint64)
 
 
 @njit(cache=True)
-def _walked(places: np.ndarray, count: int, half: np.uint64, salts: np.ndarray) -> np.ndarray:
-    mask = (np.uint64(1) << half) - np.uint64(1)
+def _all_walked(places: np.ndarray, count: np.uint64, salts: np.ndarray) -> np.ndarray:
     result = np.empty_like(places)
     for place in range(len(places)):
-        x = np.uint64(places[place])
-        while True:
-            left, right = x >> half, x & mask
-            for salt in salts:
-                left, right = right, left ^ (_mix(right + salt) & mask)
-            x = (left << half) | right
-            if x < np.uint64(count):
-                break
-        result[place] = x
+        result[place] = walked(places[place], count, salts)
     return result
+
+
+@njit(cache=True)
+def walked(place: int, count: np.uint64, salts: np.ndarray) -> np.uint64:
+    """Return where one place falls among `count`: the kernel of `shuffled`."""
+    half = np.uint64(1)
+    while (np.uint64(1) << (half + half)) < count:
+        half += np.uint64(1)
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    x = np.uint64(place)
+    while True:
+        left, right = x >> half, x & mask
+        for salt in salts:
+            left, right = right, left ^ (_mix(right + salt) & mask)
+        x = (left << half) | right
+        if x < count:
+            return x
 
 
 @njit(cache=True)
