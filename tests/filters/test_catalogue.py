@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,17 +14,9 @@ from filters.catalogue import TYPES, WRITERS, plugin
 from filters.presets import PRESETS
 from filters.signal import SignalError, collect, measure, needed
 
-SHOUTING = '''
-import numpy as np
-import pyarrow as pa
-from filters.signal import signal
-
-@signal(exclamation_marks=pa.int32())
-def shouting(text: pa.LargeStringArray) -> np.ndarray:
-    """Count the exclamation marks of each text."""
-    return np.array([one.as_py().count("!") for one in text], np.int32)
-'''
 GIVEN = ("text", "programming_language")
+PAGE = (Path(__file__).parents[2] / "docs" / "signals.md").read_text()
+EXAMPLE = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "@signal" in block)
 
 
 def batch(*texts: str) -> pa.RecordBatch:
@@ -61,10 +55,16 @@ def test_importing_the_catalogue_loads_no_model_and_compiles_nothing():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_signal_of_ten_lines_in_a_users_file_is_found_ordered_and_measured(tmp_path):
+def test_the_page_on_signals_has_every_column_with_its_type():
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    named = {column: cells[2].strip() for cells in rows for column in re.findall(r"`(\w+)`", cells[1])}
+    assert named == {column: "float32" if kind == pa.float32() else str(kind) for column, kind in TYPES.items()}
+
+
+def test_the_pages_example_of_a_users_signal_is_short_and_is_found_ordered_and_measured(tmp_path):
     file = tmp_path / "my signals.py"
-    file.write_text(SHOUTING)
-    assert len(SHOUTING.strip().splitlines()) <= 12
+    file.write_text(EXAMPLE)
+    assert len(EXAMPLE.strip().splitlines()) <= 12
     own = collect([plugin(str(file))])
     signals = needed(["exclamation_marks", "newlines"], {**WRITERS, **own}, GIVEN)
     assert measure(batch("Buy! Buy!\n", "", "그래!"), signals).to_pydict()["exclamation_marks"] == [2, 0, 1]
