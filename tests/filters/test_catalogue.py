@@ -56,7 +56,8 @@ def test_importing_the_catalogue_loads_no_model_and_compiles_nothing():
 
 
 def test_the_page_on_signals_has_every_column_with_its_type():
-    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    tables = [part.splitlines() for part in PAGE.split("\n\n") if part.startswith("| column | type |")]
+    rows = [line.split("|") for table in tables for line in table[2:]]
     named = {column: cells[2].strip() for cells in rows for column in re.findall(r"`(\w+)`", cells[1])}
     assert named == {column: "float32" if kind == pa.float32() else str(kind) for column, kind in TYPES.items()}
 
