@@ -36,13 +36,14 @@ class _HeadLoss(torch.autograd.Function):
             for start in range(0, len(hidden_ND), PIECE):
                 piece_ND, piece_N = hidden_ND[start : start + PIECE].to(kind), target_N[start : start + PIECE]
                 logits_NV = (piece_ND @ narrow_VD.T).float()
-                learned_N = piece_N != IGNORED
+                learned_N1 = (piece_N != IGNORED)[:, None].float()
                 target_N1 = piece_N.clamp(min=0)[:, None]
-                log_sum_N = logits_NV.logsumexp(dim=-1)
-                total += ((log_sum_N - logits_NV.gather(1, target_N1)[:, 0]) * learned_N).sum()
-                slope_NV = logits_NV.sub_(log_sum_N[:, None]).exp_()
-                slope_NV.scatter_add_(1, target_N1, torch.full_like(target_N1, -1, dtype=torch.float32))
-                slope_NV = slope_NV.mul_(learned_N[:, None]).to(kind)
+                # in place and with one exponential: these passes cost as much as a small model's attention
+                powers_NV = logits_NV.sub_(logits_NV.amax(dim=-1, keepdim=True))
+                picked_N1 = powers_NV.gather(1, target_N1)
+                sum_N1 = powers_NV.exp_().sum(dim=-1, keepdim=True)
+                total += ((sum_N1.log() - picked_N1) * learned_N1).sum()
+                slope_NV = powers_NV.mul_(learned_N1 / sum_N1).scatter_add_(1, target_N1, -learned_N1).to(kind)
                 gradient_ND[start : start + PIECE] = slope_NV @ narrow_VD
                 gradient_VD += slope_NV.T @ piece_ND
         ctx.save_for_backward(gradient_ND, gradient_VD)
