@@ -26,6 +26,7 @@ def _bytes(phrase: str) -> np.ndarray:
 _EDIT, _NEEDED = _bytes("[edit]"), _bytes("[citation needed]")
 _LOREM, _JAVASCRIPT = _bytes("lorem ipsum"), _bytes("javascript")
 _TERMS, _PRIVACY, _COOKIE_POLICY = _bytes("terms of use"), _bytes("privacy policy"), _bytes("cookie policy")
+_IS_RARE = np.isin(np.arange(256), [ord(character) for character in "PVKFpvkf{"])
 _USES, _USE_OF, _USE = _bytes("uses cookies"), _bytes("use of cookies"), _bytes("use cookies")
 
 
@@ -71,10 +72,12 @@ def _judge(line: np.ndarray, end: int, counts: np.ndarray) -> int:
     """Add what C4 counts in line[:end] to counts (sentences, lorem ipsum, curly brackets); tell whether it stays."""
     dropped, policy, brackets = False, False, 0
     for at in range(end):
+        # One letter of each phrase, a rare one, says whether to look closer; offsets lead back to where it begins.
+        if not _IS_RARE[line[at]]:
+            continue
         byte = line[at] | _CASE
-        # One letter of each phrase, the rarest, says whether to look closer; offsets lead back to where it begins.
-        if byte == 0x6C:  # l
-            counts[1] += _is_at(_LOREM, line, at, end)
+        if byte == 0x70:  # p
+            counts[1] += at >= 7 and _is_at(_LOREM, line, at - 7, end)
         elif byte == 0x76:  # v
             dropped |= at >= 2 and _is_at(_JAVASCRIPT, line, at - 2, end)
             policy |= at >= 3 and _is_at(_PRIVACY, line, at - 3, end)
