@@ -33,10 +33,10 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 from pipeline.shards import Shards, index_files, write_shard
 from pipeline.tokens import Tokenizer, train_tokenizer
 from train.attention import LatentCache
-from train.balance import expert_layers
+from train.balance import expert_layers, loads, max_violation
 from train.config import Config, ModelConfig, preset
 from train.data import Batch, TrainingData
-from train.evaluate import evaluate_corpora, token_bytes
+from train.evaluate import as_tensors, evaluate_corpora, token_bytes
 from train.export import huggingface_config
 from train.loop import train_step
 from train.model import Decoder, count_parameters
@@ -178,7 +178,10 @@ def texts_at_hand() -> dict[str, list[str]]:
 
 
 def balance(shards: Shards, steps: int) -> dict[str, float]:
-    """Train with and without balancing; compare loads over the last steps, and the held-out loss."""
+    """Train with and without balancing; compare loads over the next 20 batches of the text, and the held-out loss.
+
+    Loads of 20 batches together show how evenly experts are used; those of one batch show its few documents as well.
+    """
     config = preset("tiny-cpu", shards.vocabulary_size)
     settings = dataclasses.replace(
         config.training, steps=steps, sequence_length=128, batch_sequences=8, micro_batch_sequences=8
@@ -198,8 +201,14 @@ def balance(shards: Shards, steps: int) -> dict[str, float]:
                 layer.gate.e_score_correction_bias.zero_()
         held_out = evaluate_corpora(decoder, data, 32, sizes).values()
         loss = sum(one.nats_per_token * one.tokens for one in held_out) / sum(one.tokens for one in held_out)
+        busy = torch.zeros(len(expert_layers(decoder)), config.model.n_routed_experts, dtype=torch.int64)
+        with torch.no_grad():
+            for step in range(steps, steps + 20):
+                inputs, _, documents = as_tensors(data.batch(step * 8, 8), torch.device("cpu"))
+                busy += loads(decoder(inputs, documents)[1], config.model.n_routed_experts)
         name = "" if balanced else "_unbalanced"
-        found["max_violation" + name] = statistics.mean(violations[-20:])
+        found["max_violation" + name] = max_violation(busy)
+        found["max_violation_per_batch" + name] = statistics.mean(violations[-20:])
         found["held_out_nats" + name] = loss
     return found
 
