@@ -272,11 +272,13 @@ def _tables(model: Mapping[str, Any], tokens: list[bytes]) -> merges.Tables:
     np.cumsum([len(token) for token in tokens], out=offsets[1:])
     tables = merges.Tables(
         byte_ids=np.array([vocabulary[character] for character in _BYTE_CHARACTERS], np.int32),
+        byte_pairs=np.empty((256, 256), np.int64),
         pairs=table,
         token_slots=np.full(_slots(len(tokens)), -1, np.int32),
         token_offsets=offsets,
         token_bytes=np.frombuffer(b"".join(tokens) + bytes(PADDING), np.uint8),
     )
+    merges.fill_byte_pairs(tables)
     # A token that its own merges do not reach must not be taken whole, unless the tokenizer says that it is.
     included = np.ones(len(tokens), np.bool_) if model.get("ignore_merges") else merges.reaches_itself(tables)
     merges.fill_tokens(tables.token_slots, offsets, tables.token_bytes, included)

@@ -30,6 +30,7 @@ class Tables(NamedTuple):
     """A byte-pair vocabulary as arrays. A pair's key is left << 32 | right, its value rank << 32 | merged id."""
 
     byte_ids: np.ndarray  # int32 [256]: the id of each byte
+    byte_pairs: np.ndarray  # int64 [256, 256]: the value of each pair of bytes, _NONE where they are not merged
     pairs: np.ndarray  # int64 [a power of two, 2]: key and value beside each other, open addressing, key -1 where empty
     token_slots: np.ndarray  # int32 [a power of two]: ids of tokens by the hash of their bytes, -1 where empty
     token_offsets: np.ndarray  # int64 [tokens + 1]: token i is token_bytes[o[i]:o[i + 1]]
@@ -57,7 +58,7 @@ def _pair(tables: Tables, left: int, right: int) -> np.int64:
     """Return rank << 32 | id of the merge of two ids, or _NONE."""
     key = (np.int64(left) << np.int64(32)) | np.int64(right)
     mask = np.int64(len(tables.pairs) - 1)
-    slot = ((key * _SPREAD) >> np.int64(24)) & mask
+    slot = ((key * _SPREAD) >> np.int64(40)) & mask
     while tables.pairs[slot, 0] != _EMPTY:
         if tables.pairs[slot, 0] == key:
             return tables.pairs[slot, 1]
@@ -94,7 +95,7 @@ def merge_short(
     for i in range(count):
         symbols[i] = tables.byte_ids[data[start + i]]
     for i in range(count - 1):
-        pairs[i] = _pair(tables, symbols[i], symbols[i + 1])
+        pairs[i] = tables.byte_pairs[data[start + i], data[start + i + 1]]
     while count > 1:
         best, where = _NONE, 0
         for i in range(count - 1):
@@ -189,11 +190,19 @@ def fill_pairs(pairs: np.ndarray, lefts: np.ndarray, rights: np.ndarray, merged:
     mask = np.int64(len(pairs) - 1)
     for rank in range(len(lefts)):
         key = (np.int64(lefts[rank]) << np.int64(32)) | np.int64(rights[rank])
-        slot = ((key * _SPREAD) >> np.int64(24)) & mask
+        slot = ((key * _SPREAD) >> np.int64(40)) & mask
         while pairs[slot, 0] != _EMPTY and pairs[slot, 0] != key:
             slot = (slot + 1) & mask
         pairs[slot, 0] = key
         pairs[slot, 1] = (np.int64(rank) << np.int64(32)) | np.int64(merged[rank])
+
+
+@njit(**JIT)
+def fill_byte_pairs(tables: Tables) -> None:
+    """Enter the value of every pair of bytes: most lookups are for these, and here they do not branch."""
+    for left in range(256):
+        for right in range(256):
+            tables.byte_pairs[left, right] = _pair(tables, tables.byte_ids[left], tables.byte_ids[right])
 
 
 @njit(**JIT)

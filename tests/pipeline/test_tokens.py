@@ -157,6 +157,13 @@ def test_texts_are_cut_into_these_pieces(text, expected):
     assert found == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(ANY_TEXT, st.integers(0, 60))
+def test_the_bytes_of_ids_add_up_to_the_bytes_of_the_text_wherever_they_are_cut(tokenizer, text, cut):
+    ids = tokenizer.encode(array(text))[1][:-1]
+    assert tokenizer.decode_bytes(ids[:cut]) + tokenizer.decode_bytes(ids[cut:]) == text.encode()
+
+
 def test_no_text_can_spell_the_end_of_text(tokenizer):
     _, ids = tokenizer.encode(array(END_OF_TEXT, f"a{END_OF_TEXT}b", f" {END_OF_TEXT}"))
     assert (ids == tokenizer.end_of_text).sum() == 3
