@@ -33,7 +33,9 @@ def write(path: Path, documents: int) -> ShardInfo:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = chance.integers(0, 65_536, offsets[-1], np.uint16)
     names = [field.name for field in schema(ids.dtype)][:5]
-    columns = pa.table({name: pa.array([f"{name}-{at}" for at in range(documents)]) for name in names})
+    columns = pa.table(
+        {name: [f"{name}-{at % 3 if name == 'corpus' else at}" for at in range(documents)] for name in names}
+    )
     with path.open("wb") as stream:
         return write_shard(stream, path.name, columns, offsets, ids)
 
