@@ -83,7 +83,10 @@ class Attention(nn.Module):
         cache: LatentCache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """Attend to the past: to `mask_BTS` where given (True: may see), else to every earlier position."""
+        """Attend to the past: to what `mask_BTS` leaves open where given, else to every earlier position.
+
+        Without a cache the mask is added to the scores, 0 or -inf; with one it says which positions may be seen.
+        """
         config, (batch, length, _) = self.config, x_BTD.shape
         if config.q_lora_rank is None:
             q = self.q_proj(x_BTD)
@@ -116,7 +119,7 @@ class Attention(nn.Module):
         k_BHTQ = torch.cat([k_BHTN, key_B1TC.expand(-1, heads, -1, -1)], dim=-1)
         # The fused kernels want values as wide as keys: padding them is 1.4 times as fast as the unfused path.
         v_BHTQ = functional.pad(v_BHTV, (0, config.qk_head_dim - config.v_head_dim))
-        mask = None if mask_BTS is None else mask_BTS[:, None]
+        mask = None if mask_BTS is None else mask_BTS[:, None].to(q_BHTQ.dtype)
         y_BHTQ = functional.scaled_dot_product_attention(
             q_BHTQ, k_BHTQ, v_BHTQ, attn_mask=mask, is_causal=mask is None, scale=self.scale
         )

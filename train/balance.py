@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from train.experts import MixtureOfExperts, Routing
 from train.model import Decoder
@@ -45,7 +44,8 @@ def sequence_loss(routing: Routing) -> Tensor:
     """
     scores_BTE, chosen_BTK = routing
     experts, per_token = scores_BTE.shape[-1], chosen_BTK.shape[-1]
-    chosen_BE = functional.one_hot(chosen_BTK, experts).sum(dim=(1, 2)).to(scores_BTE.dtype)
+    ones = torch.ones_like(chosen_BTK, dtype=scores_BTE.dtype).flatten(1)
+    chosen_BE = scores_BTE.new_zeros(len(scores_BTE), experts).scatter_add(1, chosen_BTK.flatten(1), ones)
     share_BE = chosen_BE / (scores_BTE.shape[1] * per_token)
     affinity_BE = (scores_BTE / scores_BTE.sum(dim=-1, keepdim=True)).mean(dim=1)
     return experts * (share_BE * affinity_BE).sum(dim=-1).mean()

@@ -87,8 +87,9 @@ class Experts(nn.Module):
         ends_E = torch.searchsorted(expert_P, experts, right=True).to(torch.int32)
         x_PD = x_ND.to(kind).index_select(0, token_P)
         gate_PF, up_PF = _grouped(x_PD, self.gate_up_proj.to(kind), ends_E).chunk(2, dim=-1)
-        y_PD = _grouped(functional.silu(gate_PF) * up_PF, self.down_proj.to(kind), ends_E)
-        y_PD = y_PD * weights_NK.flatten().index_select(0, order_P)[:, None].to(kind)
+        # weighed before the last matrix, where rows are narrower than after it
+        weights_P1 = weights_NK.flatten().index_select(0, order_P)[:, None].to(kind)
+        y_PD = _grouped(functional.silu(gate_PF) * (up_PF * weights_P1), self.down_proj.to(kind), ends_E)
         return torch.zeros_like(x_ND, dtype=kind).index_add(0, token_P, y_PD)
 
 

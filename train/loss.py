@@ -45,7 +45,10 @@ class _HeadLoss(torch.autograd.Function):
                 total += ((sum_N1.log() - picked_N1) * learned_N1).sum()
                 slope_NV = powers_NV.mul_(learned_N1 / sum_N1).scatter_add_(1, target_N1, -learned_N1).to(kind)
                 gradient_ND[start : start + PIECE] = slope_NV @ narrow_VD
-                gradient_VD += slope_NV.T @ piece_ND
+                if kind == gradient_VD.dtype:
+                    gradient_VD.addmm_(slope_NV.T, piece_ND)
+                else:
+                    gradient_VD += slope_NV.T @ piece_ND
         ctx.save_for_backward(gradient_ND, gradient_VD)
         return total
 

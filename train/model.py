@@ -154,7 +154,10 @@ class Decoder(nn.Module):
     def surroundings(
         self, tokens_BT: Tensor, documents_BT: Tensor | None = None, start: int = 0, seen: int | None = None
     ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """Return the rotations of these tokens' positions, and the mask of what each may see (None: all before)."""
+        """Return the rotations of these tokens' positions, and what each may see (None: all before).
+
+        With documents that is a number to add to each score, 0 or -inf; with a past it is whether, as `Attention` wants.
+        """
         length, device = tokens_BT.shape[1], tokens_BT.device
         places_T = torch.arange(length, device=device)
         if documents_BT is None:
@@ -165,7 +168,9 @@ class Decoder(nn.Module):
         same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
         mask_BTT = same_BTT & (places_T <= places_T[:, None])
         first_BT = same_BTT.to(torch.uint8).argmax(dim=-1)
-        return rotary.rotations(self.frequencies_P, places_T - first_BT, self.config), mask_BTT
+        # added to scores as it is: attention would turn a mask of truth values into this anew in every layer
+        closed_BTT = torch.zeros(mask_BTT.shape, device=device).masked_fill(~mask_BTT, float("-inf"))
+        return rotary.rotations(self.frequencies_P, places_T - first_BT, self.config), closed_BTT
 
     def initialise(self, seed: int) -> None:
         """Draw all weights anew: norms are 1, the rest normal with the config's deviation. A function of the seed."""
