@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -21,3 +22,10 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     optimiser's state are float32 everywhere.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return how much memory the device has in all."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -29,12 +29,13 @@ from train.checkpoint import CheckpointError, checkpoints, load_model, load_opti
 from train.config import Config
 from train.data import IGNORED, Batch, TrainingData
 from train.evaluate import HeldOutLoss, as_tensors, evaluate_corpora, token_bytes
-from train.hardware import best_device, precision
+from train.hardware import best_device, memory_bytes, precision
 from train.loss import head_loss
-from train.model import Decoder
+from train.model import Decoder, count_parameters
 from train.optim import clip, learning_rate, optimiser
 
 METRICS = "metrics.jsonl"
+BYTES_PER_WEIGHT = 16  # the weight, its gradient, and AdamW's two moments, float32 each
 
 
 class TrainingError(ValueError):
@@ -68,10 +69,11 @@ def train(shards: Shards, out: Path, config: Config, seed: int, resume: bool = F
 
     Without `resume` training begins anew, and its first checkpoint replaces those of an earlier run in `out`.
     Raises CheckpointError where there is nothing to resume, or it belongs to other shards or another configuration,
-    and TrainingError where the loss is no number any more.
+    and TrainingError where the model is too large for this machine, or the loss is no number any more.
     """
-    out.mkdir(parents=True, exist_ok=True)
     settings, device = config.training, best_device()
+    _check_size(config, device)
+    out.mkdir(parents=True, exist_ok=True)
     data = TrainingData(shards, settings.sequence_length, seed)
     sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
     decoder = Decoder(config.model)
@@ -157,6 +159,16 @@ def _losses(
             loss = loss + settings.sequence_balance * share * sequence_loss(routing)
     busy = loads(routings, config.model.n_routed_experts) if routings else None
     return loss, float(nats.detach()), float(further.detach()), busy
+
+
+def _check_size(config: Config, device: torch.device) -> None:
+    weights, _ = count_parameters(config.model)
+    needed, there = weights * BYTES_PER_WEIGHT, memory_bytes(device)
+    if needed > there:
+        raise TrainingError(
+            f"a model of {weights / 1e9:,.1f} billion weights needs {needed / 1e9:,.0f} GB to train; "
+            f"this machine's {device.type} has {there / 1e9:,.0f} GB"
+        )
 
 
 def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity: dict[str, Any]) -> int:

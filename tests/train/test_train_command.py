@@ -50,6 +50,14 @@ def test_what_cannot_be_is_one_line_and_code_2(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_model_larger_than_the_machine_is_refused_before_it_is_built(
+    shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(str(shards_folder), "--out", str(tmp_path / "model"), "--preset", "v3-671b") == 2
+    assert "billion weights needs" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
 def test_no_shards_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(str(tmp_path / "nothing\x1b[31m")) == 2
     error = capsys.readouterr().err
