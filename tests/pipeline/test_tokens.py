@@ -125,6 +125,18 @@ def test_merging_by_scan_and_by_heap_give_the_ids_of_plain_merging(trained, toke
     assert out[2 : 2 + long].tolist() == expected
 
 
+@pytest.mark.parametrize("times", [1, 40])
+def test_a_pair_that_lost_its_right_half_waits_for_its_new_rank(times):
+    document = json.loads(train_tokenizer([], 257))
+    document["model"]["merges"] = [["b", "c"], ["a", "b"], ["bc", "d"], ["a", "bc"]]
+    for left, right in document["model"]["merges"]:
+        document["model"]["vocab"][left + right] = len(document["model"]["vocab"])
+    tokenizer = Tokenizer.from_json(json.dumps(document).encode())
+    texts = array("abcd" * times, "abca" * times)
+    assert [tokenizer.decode([one]) for one in tokenizer.encode(texts)[1][: 2 * times]] == ["a", "bcd"] * times
+    assert same_ids(tokenizer, texts)
+
+
 def test_every_code_point_gets_the_ids_that_the_library_gives(tokenizer):
     points = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     # Between a letter, a digit and a space each point shows what it is; beyond two planes nearly all are alike.
