@@ -29,10 +29,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         raise RecipeError([f"{path}:{line}: byte {error.start} is not UTF-8; a recipe is UTF-8 text"]) from None
     if len(content) > MAX_BYTES:
         raise RecipeError([f"{path}: more than {MAX_BYTES} bytes; a recipe is a page of YAML"])
-    yaml = YAML(typ="rt", pure=True)
-    yaml.allow_duplicate_keys = False
+    reader = YAML(typ="rt", pure=True)  # keeps positions, and makes no objects: an unknown tag stays a tagged value
+    reader.allow_duplicate_keys = False
     try:
-        root = yaml.load(text)
+        root = reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or error.context or "not YAML").splitlines()[0]

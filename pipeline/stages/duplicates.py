@@ -14,7 +14,7 @@ import pyarrow as pa
 from filters.sketch import shingles
 from pipeline.dedup import Members, components, hash_rows, links, walk
 from pipeline.stages.state import drop, removed_batch
-from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows, piece_and_row
+from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows, piece_and_row, whole
 from pipeline.store import digest
 
 BUCKET_BYTES = 64 << 20
@@ -33,9 +33,9 @@ def hash_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Messa
     """Yield (bucket, rows of hash and node) for the documents of a piece that are alive."""
     piece = Messages.unpack(messages).piece
     rows = work.alive(piece)
-    columns = work.columns(piece, "measured", _hash_columns(work)).take(pa.array(rows)).combine_chunks()
-    content = _array(columns, "content_hash")
-    bands = _array(columns, "bands") if work.plan.near is not None else None
+    columns = work.columns(piece, "measured", _hash_columns(work)).take(pa.array(rows))
+    content = whole(columns, "content_hash")
+    bands = whole(columns, "bands") if work.plan.near is not None else None
     yield from hash_rows(piece.nodes(rows), content, bands, buckets(work))
 
 
@@ -82,12 +82,12 @@ def _bucket_of(roots: np.ndarray, count: int) -> np.ndarray:
 
 def _members(work: Work, piece: Piece, rows: np.ndarray, roots: np.ndarray) -> pa.RecordBatch:
     take = pa.array(rows)
-    columns = work.columns(piece, "measured", ["characters", *_hash_columns(work)]).take(take).combine_chunks()
-    names = work.columns(piece, "documents", ["id", "source"]).take(take).combine_chunks()
-    content = np.frombuffer(b"".join(_array(columns, "content_hash").to_pylist()), np.uint8).reshape(len(rows), 16)
+    columns = work.columns(piece, "measured", ["characters", *_hash_columns(work)]).take(take)
+    names = work.columns(piece, "documents", ["id", "source"]).take(take)
+    content = np.frombuffer(b"".join(whole(columns, "content_hash").to_pylist()), np.uint8).reshape(len(rows), 16)
     if work.plan.near is not None:
         bands = np.zeros((len(rows), 14), np.uint64)
-        column = _array(columns, "bands")
+        column = whole(columns, "bands")
         known = np.asarray(column.is_valid())
         packed = b"".join(column.drop_null().to_pylist())
         bands[known] = np.frombuffer(packed, np.uint64).reshape(-1, 14)
@@ -99,7 +99,7 @@ def _members(work: Work, piece: Piece, rows: np.ndarray, roots: np.ndarray) -> p
         component=roots,
         node=piece.nodes(rows),
         priority=np.full(len(rows), work.plan.priority(piece.corpus), np.int32),
-        characters=_array(columns, "characters").to_numpy().astype(np.int64),
+        characters=whole(columns, "characters").to_numpy().astype(np.int64),
         content=content,
         bands=bands,
         shingle_offsets=offsets,
@@ -107,7 +107,7 @@ def _members(work: Work, piece: Piece, rows: np.ndarray, roots: np.ndarray) -> p
     )
     batch = members.to_batch()
     for name in ("id", "source"):
-        batch = batch.append_column(name, _array(names, name))
+        batch = batch.append_column(name, whole(names, name))
     return batch
 
 
@@ -123,14 +123,14 @@ def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Mess
     every = pa.Table.from_batches([batch.select(["node", "id", "source"]) for batch in batches]).combine_chunks()
     order = np.argsort(every.column("node").to_numpy(), kind="stable")
     found = order[np.searchsorted(every.column("node").to_numpy(), removed.survivor, sorter=order)]
-    survivors = every.take(pa.array(found)).combine_chunks()
+    survivors = every.take(pa.array(found))
     reasons = np.where(removed.exact, "exact_duplicate", "near_duplicate")
     pieces, rows = piece_and_row(removed.node)
     for number in np.unique(pieces):
         mine = np.flatnonzero(pieces == number)
-        names = survivors.take(pa.array(mine)).combine_chunks()
+        names = survivors.take(pa.array(mine))
         batch = removed_batch(
-            rows[mine], reasons[mine], _array(names, "id"), _array(names, "source"), removed.similarity[mine]
+            rows[mine], reasons[mine], whole(names, "id"), whole(names, "source"), removed.similarity[mine]
         )
         yield int(number), pack_rows(batch)
 
@@ -145,8 +145,3 @@ def drop_duplicates(work: Work, number: int, messages: list[bytes]) -> Iterator[
 
 def _hash_columns(work: Work) -> list[str]:
     return ["content_hash", "bands"] if work.plan.near is not None else ["content_hash"]
-
-
-def _array(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name).combine_chunks()
-    return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column

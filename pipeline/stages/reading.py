@@ -15,7 +15,7 @@ from pipeline.edit import edit
 from pipeline.ledger import STATE
 from pipeline.plugins import GIVEN
 from pipeline.read import Unit, read
-from pipeline.stages.work import PIECES_PER_UNIT, Message, Messages, Piece, Work
+from pipeline.stages.work import PIECES_PER_UNIT, Message, Messages, Piece, Work, whole
 
 PIECE_ROWS = 8192
 PIECE_BYTES = 16 << 20
@@ -92,17 +92,10 @@ def measure_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Me
         given = sorted({column for signal in signals for column in signal.reads if column in GIVEN})
         table = work.columns(piece, "documents", given)
         schema = pa.schema([table.schema.field(column) for column in given])
-        arrays = [table.column(column).combine_chunks() for column in given]
-        batch = pa.RecordBatch.from_arrays([_whole(array) for array in arrays], schema=schema)
+        batch = pa.RecordBatch.from_arrays([whole(table, column) for column in given], schema=schema)
         work.store.write_table(name, pa.Table.from_batches([measure(batch, signals)]))
     work.progress("measure", piece.rows, piece.text_bytes)
     yield number, piece.having(measured=name).pack()
-
-
-def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(array, pa.ChunkedArray):
-        return array.chunk(0) if array.num_chunks else pa.array([], array.type)
-    return array
 
 
 def decide_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
@@ -116,7 +109,7 @@ def decide_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
             work.columns(piece, stage, [c for c in wanted if (c in GIVEN) == (stage == "documents")])
             for stage in ("documents", "measured")
         ]
-        arrays = {c: _whole(t.column(c).combine_chunks()) for t in tables for c in t.column_names}
+        arrays = {c: whole(t, c) for t in tables for c in t.column_names}
         if arrays:
             columns = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
             passed, reason = decide(columns, rules)

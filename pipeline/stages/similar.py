@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.stages.state import drop, removed_batch
-from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows, piece_and_row
+from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows, piece_and_row, whole
 from pipeline.store import digest
 from samplers.cluster import assign, fit
 from samplers.draw import draw
@@ -48,15 +48,10 @@ def embed_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mess
 
 def draws(work: Work, piece: Piece, rows: np.ndarray) -> np.ndarray:
     """Return the draw of each row: from the seed, its id, and its text (ids may repeat)."""
-    ids = work.columns(piece, "documents", ["id"]).column("id").combine_chunks().take(pa.array(rows))
-    content = (
-        work.columns(piece, "measured", ["content_hash"]).column("content_hash").combine_chunks().take(pa.array(rows))
-    )
-    return draw(work.plan.recipe.seed, _one(ids), _one(content))
-
-
-def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    take = pa.array(rows)
+    ids = whole(work.columns(piece, "documents", ["id"]), "id")
+    content = whole(work.columns(piece, "measured", ["content_hash"]), "content_hash")
+    return draw(work.plan.recipe.seed, ids.take(take), content.take(take))
 
 
 def _read(work: Work, name: str) -> pa.RecordBatch:
@@ -123,7 +118,7 @@ def thin_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Mess
     vectors = np.concatenate([vector for _, vector in parts])
     for piece in pieces:
         yield piece.number, pack({"clusters": piece.files["clusters"]})
-    column = {name: _one(table.column(name)) for name in table.column_names}
+    column = {name: whole(table, name) for name in table.column_names}
     text = np.array(column["content_hash"].to_pylist(), dtype="S16")
     order = np.lexsort(
         (np.asarray(column["node"]), text, -np.asarray(column["characters"]), np.asarray(column["priority"]))
@@ -155,7 +150,7 @@ def _candidates(work: Work, piece: Piece, bucket: int) -> tuple[pa.Table, np.nda
     take = pa.array(rows)
     names = work.columns(piece, "documents", ["id", "source"]).take(take)
     measured = work.columns(piece, "measured", ["characters", "content_hash"]).take(take)
-    columns = {name: _one(t.column(name)) for t in (names, measured) for name in t.column_names}
+    columns = {name: whole(t, name) for t in (names, measured) for name in t.column_names}
     columns["node"] = pa.array(piece.nodes(rows))
     columns["cluster"] = pa.array(cluster[mine])
     columns["priority"] = pa.array(np.full(len(rows), work.plan.priority(piece.corpus), np.int32))

@@ -113,9 +113,7 @@ class Work:
 
     def text(self, piece: Piece, rows: np.ndarray | None = None) -> pa.Array:
         """Return the texts of a piece as one large_string array: all of them, or those of `rows`."""
-        table = self.store.read_table(piece.files["documents"], ["text"])
-        column = table.column("text")
-        array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+        array = whole(self.store.read_table(piece.files["documents"], ["text"]), "text")
         return array if rows is None else array.take(pa.array(rows))
 
     def columns(self, piece: Piece, stage: str, names: list[str]) -> pa.Table:
@@ -125,6 +123,14 @@ class Work:
         """Return the rows of a piece that nothing has dropped so far."""
         reason = self.columns(piece, "state", ["reason"]).column("reason")
         return np.flatnonzero(np.asarray(reason.is_null()))
+
+
+def whole(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
+    """Return a column as one array, whatever chunks it is in."""
+    column = table.column(name)
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 @functools.lru_cache(maxsize=4)
