@@ -79,7 +79,7 @@ def lines(stream: Iterator[Event], start: int = 0) -> Iterator[tuple[int, bytes 
             place += length + 1
             last = rest.pop()
             for line in rest:
-                if line.strip():
+                if not _is_blank(line):
                     yield place, line
                 place += len(line) + 1
             held, length = [last], len(last)
@@ -132,8 +132,12 @@ def _line(place: int, held: list[bytes], length: int) -> Iterator[tuple[int, byt
     line = b"".join(held)
     if length > RECORD_BYTES:
         yield place, Lost(f"a record is at most {RECORD_BYTES >> 20} MiB long", line)
-    elif line.strip() not in (b"", BOM):
+    elif not _is_blank(line):
         yield place, line
+
+
+def _is_blank(line: bytes) -> bool:
+    return line.strip() in (b"", BOM)
 
 
 def _identity(record: dict[str, Any], theirs: str) -> str | None:

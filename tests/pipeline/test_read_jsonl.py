@@ -224,6 +224,12 @@ def test_the_units_of_a_file_give_the_records_of_the_file(tmp_path: Path, severa
         assert read_all("jsonl", path, target_bytes=target) == whole
 
 
+def test_a_line_of_nothing_but_a_byte_order_mark_is_blank_wherever_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b' \n\xef\xbb\xbf\n{"text": "t"}\n\xef\xbb\xbf')
+    rows, rejects = read_all("jsonl", tmp_path / "a.jsonl")
+    assert ([row["text"] for row in rows], rejects) == (["t"], [])
+
+
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
 def test_lines_do_not_depend_on_how_the_stream_is_chopped(data: bytes, places: list[int]) -> None:
     bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
@@ -252,7 +258,7 @@ def test_columns_are_found_under_their_names_and_numbers_become_text(tmp_path: P
     ((row,), _) = read_all("jsonl", tmp_path / "a.jsonl", columns=columns)
     assert row == {
         "id": "17", "corpus": "web", "source": str(tmp_path / "a.jsonl"), "offset": 0, "url": "https://a.example",
-        "repository": None, "programming_language": "en", "licence": "MIT", "media_type": "text/plain",
+        "date": None, "repository": None, "programming_language": "en", "licence": "MIT", "media_type": "text/plain",
         "metadata": '{"text":"not this"}', "text": "t",
     }  # fmt: skip
 
