@@ -7,6 +7,7 @@ the rest of it.
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -16,10 +17,11 @@ import pyarrow as pa
 from filters.kernels.buffers import buffers
 from filters.kernels.minhash import BANDS, signatures
 from filters.kernels.minhash import bands as hash_bands
-from filters.kernels.shingles import KEY, distinct, hash_shingles
-from filters.signal import signal
+from filters.kernels.shingles import Hashing, distinct, hash_shingles, hashing
+from filters.signal import Signal, signal
 
-_KEY = b"".join(int(half).to_bytes(8, "little") for half in KEY)
+PLAIN = hashing(0)
+"""The hashing of the signals of this module; `sketches` gives those of another one."""
 
 
 @signal(content_hash=pa.binary(16))
@@ -28,9 +30,7 @@ def content_hash(text: pa.Array) -> pa.Array:
 
     A cryptographic one, because equal hashes decide with nothing else: nobody shall write a page that displaces a book.
     """
-    offsets, data = buffers(text)
-    view, rows = data.data, pairwise(offsets.tolist())
-    return pa.array([blake2b(view[i:j], digest_size=16, key=_KEY).digest() for i, j in rows], pa.binary(16))
+    return _content(text, PLAIN)
 
 
 @signal(bands=pa.binary(8 * BANDS))
@@ -39,16 +39,35 @@ def bands(text: pa.Array) -> pa.Array:
 
     Texts of similarity s agree in at least one of them with probability 1 - (1 - s^8)^14: 0.92 at 0.8, 0.999 at 0.9.
     """
-    lanes, counts = signatures(*buffers(text))
-    known = pa.py_buffer(np.packbits(counts > 0, bitorder="little"))
-    packed = pa.py_buffer(hash_bands(lanes).astype("<u8", copy=False))
-    return pa.Array.from_buffers(pa.binary(8 * BANDS), len(text), [known, packed])
+    return _bands(text, PLAIN)
 
 
-def shingles(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def sketches(how: Hashing) -> dict[str, Signal]:
+    """Return the signals of this module, by the columns they write, as they hash with `how`."""
+    return {
+        column: Signal(one.name, partial(function, how=how), one.reads, one.writes)
+        for column, one, function in (("content_hash", content_hash, _content), ("bands", bands, _bands))
+    }
+
+
+def shingles(text: pa.Array, how: Hashing = PLAIN) -> tuple[np.ndarray, np.ndarray]:
     """Return (offsets int64 [n + 1], hashes uint64): for every text the sorted, distinct hashes of its shingles."""
-    bounds, hashes = hash_shingles(*buffers(text))
+    bounds, hashes = hash_shingles(*buffers(text), how)
     for start, stop in pairwise(bounds.tolist()):
         hashes[start:stop].sort()  # numpy's sort uses the vector unit; a kernel's would be ten times slower
     bounds = distinct(bounds, hashes)
     return bounds, hashes[: bounds[-1]].copy()  # without what the kernel kept in reserve
+
+
+def _content(text: pa.Array, how: Hashing) -> pa.Array:
+    key = int(how.start).to_bytes(8, "little") + int(how.multiplier).to_bytes(8, "little")
+    offsets, data = buffers(text)
+    view, rows = data.data, pairwise(offsets.tolist())
+    return pa.array([blake2b(view[i:j], digest_size=16, key=key).digest() for i, j in rows], pa.binary(16))
+
+
+def _bands(text: pa.Array, how: Hashing) -> pa.Array:
+    lanes, counts = signatures(*buffers(text), how)
+    known = pa.py_buffer(np.packbits(counts > 0, bitorder="little"))
+    packed = pa.py_buffer(hash_bands(lanes, how).astype("<u8", copy=False))
+    return pa.Array.from_buffers(pa.binary(8 * BANDS), len(text), [known, packed])

@@ -117,6 +117,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    from pipeline.earlier import EarlierRunError
     from pipeline.plan import make_plan
     from pipeline.read import SourceError
     from pipeline.recipe import RecipeError, load
@@ -124,7 +125,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     try:
         print(described(make_plan(load(arguments.recipe), ".")))
-    except (RecipeError, SourceError) as error:
+    except (RecipeError, SourceError, EarlierRunError) as error:
         return fail(str(error))
     return 0
 

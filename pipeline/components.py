@@ -1,7 +1,8 @@
-"""Connected components of links between numbered documents: one union-find over arrays, fed link by link.
+"""Connected components of links between numbered documents: one union-find, fed twice with all links.
 
-Only documents that have a link are stored, in the order of their arrival; a hash table of 32-bit places finds them. The
-root of a component is its smallest node, whatever the order in which links come.
+A bit per document says whether it has a link; the first pass sets them. A document's place is the number of set bits
+before its own, so the parents of the second pass are one array of 32-bit places: per linked document 4 bytes, and 1/4
+byte per document of the run, linked or not. Which document is the root depends on no order: it is the smallest.
 """
 
 from __future__ import annotations
@@ -10,19 +11,33 @@ import numpy as np
 from numba import njit
 
 from filters.kernels.buffers import JIT
+from filters.kernels.intrinsics import set_bits, trailing_zeros
 
-_MIX, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+_ONE, _SIX, _LOW = np.uint64(1), np.uint64(6), np.uint64(63)
 _MOST = (1 << 31) - 1
 
 
 @njit(**JIT)
-def _slot(node: int, nodes: np.ndarray, table: np.ndarray) -> np.uint64:
-    """Return where the table names `node`, or the free slot that it would take."""
-    mask = np.uint64(len(table) - 1)
-    slot = ((np.uint64(node) * _MIX) >> _HALF) & mask
-    while table[slot] >= 0 and nodes[table[slot]] != node:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
+def _mark(ends: np.ndarray, bits: np.ndarray) -> None:
+    for end in ends:
+        place = np.uint64(end)
+        bits[place >> _SIX] |= _ONE << (place & _LOW)
+
+
+@njit(**JIT)
+def _count(bits: np.ndarray, before: np.ndarray) -> int:
+    """Write how many bits are set before each word; return how many are set in all."""
+    total = 0
+    for word in range(len(bits)):
+        before[word] = total
+        total += set_bits(bits[word])
+    return total
+
+
+@njit(inline="always", **JIT)
+def _place(document: int, bits: np.ndarray, before: np.ndarray) -> int:
+    at = np.uint64(document)
+    return before[at >> _SIX] + set_bits(bits[at >> _SIX] & ((_ONE << (at & _LOW)) - _ONE))
 
 
 @njit(**JIT)
@@ -34,79 +49,69 @@ def _root(place: int, parent: np.ndarray) -> int:
 
 
 @njit(**JIT)
-def _join(ends: np.ndarray, nodes: np.ndarray, parent: np.ndarray, table: np.ndarray, used: int) -> int:
-    """Join the two ends of every link, int64 [links, 2]; return how many nodes are known now."""
-    places = np.zeros(2, np.int64)
-    for link in range(len(ends)):
-        for end in range(2):
-            slot = _slot(ends[link, end], nodes, table)
-            if table[slot] < 0:
-                nodes[used], parent[used], table[slot] = ends[link, end], used, used
-                used += 1
-            places[end] = _root(np.int64(table[slot]), parent)
-        if nodes[places[0]] < nodes[places[1]]:
-            parent[places[1]] = places[0]
+def _join(links: np.ndarray, bits: np.ndarray, before: np.ndarray, parent: np.ndarray) -> None:
+    for link in range(len(links)):
+        one = _root(_place(links[link, 0], bits, before), parent)
+        other = _root(_place(links[link, 1], bits, before), parent)
+        if one < other:
+            parent[other] = one
         else:
-            parent[places[0]] = places[1]
-    return used
+            parent[one] = other
 
 
 @njit(**JIT)
-def _enter(nodes: np.ndarray, used: int, table: np.ndarray) -> None:
-    for place in range(used):
-        table[_slot(nodes[place], nodes, table)] = place
-
-
-@njit(**JIT)
-def _name_roots(places: np.ndarray, nodes: np.ndarray, parent: np.ndarray) -> None:
-    """Put the root's node where the place of a node was."""
-    for index in range(len(places)):
-        places[index] = nodes[_root(places[index], parent)]
+def _within(
+    start: int, stop: int, bits: np.ndarray, before: np.ndarray, parent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    first = _place(start, bits, before)
+    count = _place(stop, bits, before) - first
+    rows, roots = np.empty(count, np.int64), np.empty(count, np.int64)
+    used = 0
+    document = start
+    while document < stop:
+        at = np.uint64(document)
+        rest = bits[at >> _SIX] >> (at & _LOW)
+        if rest == 0:
+            document += 64 - (document & 63)
+            continue
+        document += trailing_zeros(rest)
+        if document >= stop:
+            break
+        rows[used], roots[used] = document - start, _root(first + used, parent)
+        used += 1
+        document += 1
+    return rows, roots
 
 
 class Components:
-    """The components of the links added so far. Up to 32 bytes per linked document, results and all; none for others."""
+    """The components of links between the documents 0 … `documents` - 1: first `mark` all links, then `join` them."""
 
-    def __init__(self) -> None:
-        self._nodes, self._parent = np.empty(0, np.int64), np.empty(0, np.int32)
-        self._table = np.full(1, -1, np.int32)
-        self._used = 0
+    def __init__(self, documents: int) -> None:
+        self._bits = np.zeros(documents // 64 + 1, np.uint64)
+        self._before = np.empty(0, np.int64)
+        self._parent = np.empty(0, np.int32)
 
-    def add(self, ends: np.ndarray) -> None:
-        """Join the two ends of each link, int64 [links, 2]. A link from a node to itself makes the node known."""
-        self._make_room(2 * len(ends))
-        self._used = _join(ends, self._nodes, self._parent, self._table, self._used)
+    @property
+    def bytes(self) -> int:
+        """The memory that is held."""
+        return self._bits.nbytes + self._before.nbytes + self._parent.nbytes
 
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (nodes int64 sorted, the smallest node of each one's component int64). Adds nothing after that."""
-        del self._table
-        nodes = self._nodes[: self._used]
-        roots = np.argsort(nodes)
-        _name_roots(roots, nodes, self._parent)
-        del self._nodes, self._parent
-        nodes.sort()
-        return nodes, roots
+    def mark(self, links: np.ndarray) -> None:
+        """Note both ends of each link, int64 [links, 2]."""
+        _mark(np.ascontiguousarray(links).reshape(-1), self._bits)
 
-    def _make_room(self, more: int) -> None:
-        least = self._used + more
-        if least <= len(self._nodes):
-            return
-        if least > _MOST:
-            raise OverflowError(
-                f"{self._used:,} linked documents are known and {more:,} may come: {_MOST:,} is the most"
-            )
-        room = min(_MOST, max(least, len(self._nodes) * 5 // 4))
-        larger = 4 * room > 3 * len(self._table)
-        if larger:
-            self._table = np.empty(0, np.int32)  # gone before its successor comes
-        self._nodes = _extended(self._nodes, self._used, room)
-        self._parent = _extended(self._parent, self._used, room)
-        if larger:
-            self._table = np.full(1 << (4 * room // 3).bit_length(), -1, np.int32)
-            _enter(self._nodes, self._used, self._table)
+    def join(self, links: np.ndarray) -> None:
+        """Join both ends of each link, int64 [links, 2]. Every link has been marked; none is marked after this."""
+        if not len(self._before):
+            self._before = np.empty(len(self._bits), np.int64)
+            linked = _count(self._bits, self._before)
+            if linked > _MOST:
+                raise OverflowError(f"{linked:,} documents have a hash in common with another: {_MOST:,} is the most")
+            self._parent = np.arange(linked, dtype=np.int32)
+        _join(np.ascontiguousarray(links), self._bits, self._before, self._parent)
 
-
-def _extended(array: np.ndarray, used: int, room: int) -> np.ndarray:
-    larger = np.empty(room, array.dtype)
-    larger[:used] = array[:used]
-    return larger
+    def within(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (linked documents of start … stop - 1, counted from `start`; the number of each one's component)."""
+        if not len(self._before):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return _within(start, stop, self._bits, self._before, self._parent)

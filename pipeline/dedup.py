@@ -6,9 +6,8 @@ walked in a total order, and one is removed only as a copy of, or as verified to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -16,79 +15,71 @@ import pyarrow as pa
 from filters.kernels import near
 from pipeline.components import Components
 
-VALUE_BYTES = 1 << 20
-"""Bytes of one value at most: runners that sort in a buffer refuse large ones."""
-
-ROW = np.dtype([("hash", "<u8"), ("node", "<i8")])
+ROW = np.dtype([("hash", "<u8"), ("row", "<u4")])
 LINK = np.dtype("<i8")
 
 
 def hash_rows(
-    nodes: np.ndarray, content: pa.Array, bands: pa.Array | None, buckets: int
-) -> Iterator[tuple[int, bytes]]:
-    """Yield (bucket, packed ROWs): rows of equal hash, of whatever piece, come to the same bucket of `buckets`.
+    rows: np.ndarray, content: pa.Array, bands: pa.Array | None, buckets: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (bounds int64 [buckets + 1], ROWs): rows of equal hash, of whatever piece, are in the same bucket.
 
     Where near duplicates are looked for (`bands` is not None) a document has one row per band: equal content has equal
     bands. A document without bands, and every one where `bands` is None, has one row for its content.
     """
-    known = np.zeros(len(nodes), bool) if bands is None else np.asarray(bands.is_valid())
+    known = np.zeros(len(rows), bool) if bands is None else np.asarray(bands.is_valid())
     hashes = [_fixed(content)[~known, :1]]
     if bands is not None:
         hashes.append(_fixed(bands)[known])
-    rows = np.empty(sum(one.size for one in hashes), ROW)
-    rows["hash"] = np.concatenate([one.ravel() for one in hashes])
-    rows["node"] = np.concatenate(
-        [np.repeat(nodes[where], one.shape[1]) for where, one in zip((~known, known), hashes, strict=False)]
+    found = np.empty(sum(one.size for one in hashes), ROW)
+    found["hash"] = np.concatenate([one.ravel() for one in hashes])
+    found["row"] = np.concatenate(
+        [np.repeat(rows[where], one.shape[1]) for where, one in zip((~known, known), hashes, strict=False)]
     )
-    bucket = (rows["hash"] % np.uint64(buckets)).astype(np.int64)
+    bucket = (found["hash"] % np.uint64(buckets)).astype(np.uint16 if buckets <= 1 << 16 else np.int64)
     order = np.argsort(bucket, kind="stable")
-    rows, bucket = rows[order], bucket[order]
-    bounds = np.append(np.flatnonzero(np.diff(bucket, prepend=-1)), len(rows))
-    for start, stop in pairwise(bounds):
-        for value in _values(rows[start:stop]):
-            yield int(bucket[start]), value
+    return np.searchsorted(bucket[order], np.arange(buckets + 1)), found[order]
 
 
-def links(values: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield links, packed (int64 root, int64 node), that join the rows of one bucket with equal hashes.
+def links(hashes: np.ndarray, documents: np.ndarray, fresh: int = 0) -> np.ndarray:
+    """Return links int64 [links, 2] between the documents (int64) of one bucket that have equal hashes (uint64).
 
-    They are the fewest that do: each node of a component of the bucket is linked to the smallest one.
+    They are the fewest that join them: each document of a component of the bucket is linked to its smallest. Hashes that
+    only documents before `fresh` have are passed over: those have been compared with each other in an earlier run.
     """
-    rows = np.frombuffer(b"".join(values), ROW)
-    order = np.argsort(rows["hash"])
-    hashes = rows["hash"][order]
-    repeated = np.zeros(len(rows) + 1, bool)
-    repeated[1:-1] = hashes[1:] == hashes[:-1]  # row i has the hash of row i - 1
-    in_run = repeated[:-1] | repeated[1:]
-    nodes, later = rows["node"][order[in_run]], repeated[:-1][in_run]
-    if not len(nodes):
-        return
-    first = nodes[~later][np.cumsum(~later) - 1]
-    found = Components()
-    found.add(np.column_stack([first, nodes]))
-    linked, roots = found.result()
-    other = linked != roots
-    yield from _values(np.column_stack([roots[other], linked[other]]).astype(LINK, copy=False))
-
-
-def components(values: Iterable[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (nodes int64, sorted; smallest node of each one's component, int64) of all links, in any order."""
-    found = Components()
-    for value in values:
-        found.add(np.frombuffer(value, LINK).reshape(-1, 2))
-    return found.result()
+    order = np.argsort(hashes)
+    hashes, documents = hashes[order], documents[order]
+    starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])) if len(hashes) else np.zeros(0, np.int64)
+    sizes = np.diff(np.append(starts, len(hashes)))
+    if not (sizes > 1).any():
+        return np.zeros((0, 2), LINK)
+    first, last = np.minimum.reduceat(documents, starts), np.maximum.reduceat(documents, starts)
+    wanted = (last > first) & (last >= fresh)
+    pairs = np.column_stack([np.repeat(first, sizes), documents])[np.repeat(wanted, sizes)]
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    names, ends = np.unique(pairs, return_inverse=True)
+    found = Components(len(names))
+    found.mark(ends.reshape(-1, 2))
+    found.join(ends.reshape(-1, 2))
+    _, roots = found.within(0, len(names))
+    other = roots != np.arange(len(names))
+    return np.column_stack([names[roots[other]], names[other]]).astype(LINK, copy=False)
 
 
 @dataclass(frozen=True)
 class Members:
     """What a walk must know of the members of components; every array has one entry per member.
 
+    `fixed` members are those of an earlier run: they come first, and stay. Of the others, the one with the smallest
+    `preference` stays, and where that is equal, the one of the smallest `priority`.
     `content` is uint8 [n, 16]. `bands` is uint64 [n, bands]; a member without shingles has zeros, and where near
     duplicates are not looked for there are no bands. Member i's shingles are shingles[o[i]:o[i + 1]], sorted, distinct.
     """
 
     component: np.ndarray
     node: np.ndarray
+    fixed: np.ndarray
+    preference: np.ndarray
     priority: np.ndarray
     characters: np.ndarray
     content: np.ndarray
@@ -104,6 +95,8 @@ class Members:
         arrays = {
             "component": pa.array(self.component, pa.int64()),
             "node": pa.array(self.node, pa.int64()),
+            "fixed": pa.array(self.fixed, pa.int8()),
+            "preference": pa.array(self.preference, pa.float64()),
             "priority": pa.array(self.priority, pa.int32()),
             "characters": pa.array(self.characters, pa.int64()),
             "content": pa.Array.from_buffers(
@@ -120,7 +113,7 @@ class Members:
         content, bands, shingles = (batch.column(name) for name in ("content", "bands", "shingles"))
         offsets = shingles.offsets.to_numpy()
         return Members(
-            **{name: batch.column(name).to_numpy() for name in ("component", "node", "priority", "characters")},
+            **{name: batch.column(name).to_numpy() for name in _PLAIN},
             content=_fixed(content).view(np.uint8),
             bands=bands.flatten().to_numpy().reshape(len(bands), -1) if len(bands) else np.zeros((0, 0), np.uint64),
             shingle_offsets=offsets - offsets[0],
@@ -140,11 +133,14 @@ class Members:
         return Members(**together, shingle_offsets=np.concatenate([[0], np.cumsum(sizes)]))
 
 
+_PLAIN = ("component", "node", "fixed", "preference", "priority", "characters")
+
+
 @dataclass(frozen=True)
 class Removed:
     """Which members a walk removed, by node: whom each duplicates, how similar it is to that one (1 if `exact`).
 
-    A survivor is never removed itself.
+    A survivor is never removed itself. Every array has one entry per removed member.
     """
 
     node: np.ndarray
@@ -156,7 +152,8 @@ class Removed:
 def walk(members: Members, threshold: float | None) -> Removed:
     """Return the duplicates among the members; `threshold` None: exact ones only.
 
-    The order is: priority, then more characters, then content hash, then node; so who stays depends on no other order.
+    The order is: preference, priority, then more characters, then content hash, then node; so who stays depends on no
+    other order. Fixed members come before all others and are never removed.
     A copy of an earlier member of its component is an exact duplicate of it. Another one is a near duplicate if its
     Jaccard similarity to a kept member of its component, with which it shares a band hash, is at least `threshold`; its
     survivor is the most similar such member, the earliest of equals. Copies of a near duplicate have its survivor and
@@ -164,11 +161,11 @@ def walk(members: Members, threshold: float | None) -> Removed:
     """
     order, first = _order(members)
     if threshold is None:
-        survivor = np.where(first == np.arange(len(first)), -1, first)
+        survivor = np.where((first == np.arange(len(first))) | (members.fixed != 0), -1, first)
         similarity = np.ones(len(first))
     else:
         bands = members.bands + (members.component.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None]
-        frozen = (_frozen(one) for one in (bands, members.shingle_offsets, members.shingles))
+        frozen = (_frozen(one) for one in (members.fixed, bands, members.shingle_offsets, members.shingles))
         survivor, similarity = near.walk(order, first, *frozen, threshold)
     gone = np.flatnonzero(survivor >= 0)
     gone = gone[np.argsort(members.node[gone])]
@@ -183,11 +180,12 @@ def walk(members: Members, threshold: float | None) -> Removed:
 def _order(members: Members) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows in the order of the walk; for each row the first one of its component and content)."""
     high, low = np.ascontiguousarray(members.content).view(">u8").astype(np.uint64).T
-    order = np.lexsort((members.node, low, high, -members.characters, members.priority, members.component))
+    keys = (members.node, low, high, -members.characters, members.priority, members.preference, -members.fixed)
+    order = np.lexsort((*keys, members.component))
     alike = order[np.lexsort((low[order], high[order], members.component[order]))]  # stable: copies stay in order
-    keys = np.column_stack([members.component.astype(np.uint64), high, low])[alike]
+    same = np.column_stack([members.component.astype(np.uint64), high, low])[alike]
     starts = np.ones(len(alike), bool)
-    starts[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    starts[1:] = (same[1:] != same[:-1]).any(axis=1)
     first = np.empty(len(alike), np.int64)
     first[alike] = alike[starts][np.cumsum(starts) - 1]
     return order, first
@@ -208,10 +206,3 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _values(rows: np.ndarray) -> Iterator[bytes]:
-    """Yield the bytes of an array in values of at most VALUE_BYTES."""
-    step = VALUE_BYTES // 16
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step].tobytes()

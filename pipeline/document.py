@@ -19,6 +19,7 @@ SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),  # the file, as the recipe's pattern resolved it
         pa.field("offset", pa.int64(), nullable=False),  # byte (or row, for Parquet) where the record starts in it
         pa.field("url", pa.string()),  # or the path inside a code tree
+        pa.field("date", pa.string()),  # when it was fetched or written, in ISO 8601, as the source says it
         pa.field("repository", pa.string()),
         pa.field("programming_language", pa.string()),
         pa.field("licence", pa.string()),  # as the source declares it

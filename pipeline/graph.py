@@ -70,11 +70,17 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
     pieces = each(together("Measure", "measure_piece", read), "Decide", "decide_piece")
 
     if plan.deduplicates:
-        hashes = each(pieces, "Hash", "hash_piece")
-        links = together("Link equal hashes", "link_bucket", hashes)
+        hashes = [each(pieces, "Hash", "hash_piece")]
+        if plan.earlier:
+            parts = [(number - len(plan.earlier), part.to_json().encode()) for number, part in enumerate(plan.earlier)]
+            named = pipeline | "Name earlier runs" >> beam.Create(parts, reshuffle=False).with_output_types(
+                tuple[int, bytes]
+            )
+            hashes.append(together("Hash earlier runs", "hash_earlier", named))
+        links = together("Link equal hashes", "link_bucket", all_in_one("Share out hashes", "share_out", *hashes))
         members = all_in_one("Connect components", "connect", links)
-        files = together("Gather members", "gather_members", pieces, members)
-        removed = together("Find duplicates", "walk_bucket", files)
+        gathered = together("Gather members", "gather_members", pieces, members)
+        removed = together("Find duplicates", "walk_bucket", all_in_one("Share out members", "share_out", gathered))
         pieces = together("Drop duplicates", "drop_duplicates", pieces, removed)
 
     if plan.recipe.sample.semantic is not None:

@@ -19,10 +19,17 @@ STATE = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("survivor", pa.string()),
         pa.field("survivor_source", pa.string()),
+        pa.field("survivor_run", pa.string()),
         pa.field("similarity", pa.float32()),
+        pa.field("copies", pa.int32()),
     ]
 )
-"""What became of a document: null while nothing has dropped it, and what it duplicates."""
+"""What became of a document: null while nothing has dropped it, and what it duplicates (in which earlier run, if not in
+this one); of a survivor, how many documents it stands for, itself among them."""
+
+DUPLICATES = ("exact_duplicate", "near_duplicate")
+LATER = ("repeated_text", "semantic_duplicate", "mixture")
+"""Reasons of the stages after deduplication: such a document was alive when duplicates were looked for."""
 
 GIVEN = [field for field in SCHEMA if field.name not in ("text", "metadata")]
 OUTCOME = [pa.field("decision", pa.string()), *STATE]

@@ -11,18 +11,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 
+from filters.kernels.shingles import Hashing, hashing
 from filters.presets import PRESETS, SETS
 from filters.rule import Rule
 from filters.signal import Signal, needed
+from filters.sketch import sketches
+from pipeline.earlier import Part, find, runs
 from pipeline.plugins import GIVEN, writers
 from pipeline.read import Source, Unit, units
-from pipeline.recipe import Corpus, Recipe
+from pipeline.recipe import Corpus, Near, Recipe
 from pipeline.store import digest
 
 ALWAYS = ("characters", "words", "language", "language_score")
 """Columns measured for every document whatever the rules: the report counts by them."""
 HASHES = ("content_hash", "bands")
 """Columns that only the deduplication reads: not part of the ledger."""
+EARLIER_BYTES = 4000
+"""What a document of an earlier run is taken to be long."""
 
 
 @functools.cache
@@ -50,12 +55,14 @@ class Plan:
     root: str
     recipe: Recipe
     units: tuple[Unit, ...]
+    earlier: tuple[Part, ...] = ()
 
     @functools.cached_property
     def key(self) -> str:
         """Digest of everything the run's results depend on."""
         plugins = [self._plugin_bytes(path) for path in self.recipe.plugins]
-        return digest(code(), self.recipe.to_json(), *plugins, [self.unit_key(unit) for unit in self.units])
+        units = [self.unit_key(unit) for unit in self.units]
+        return digest(code(), self.recipe.to_json(), *plugins, units, sorted(runs(self.earlier)))
 
     def unit_key(self, unit: Unit) -> list[object]:
         return [unit.corpus, unit.format, self.name_of(unit.path), unit.start, unit.stop, unit.columns, unit.version]
@@ -69,7 +76,7 @@ class Plan:
 
     @functools.cached_property
     def writers(self) -> Mapping[str, Signal]:
-        return writers(self.recipe.located(path) for path in self.recipe.plugins)
+        return writers(self.recipe.located(path) for path in self.recipe.plugins) | sketches(self.hashing)
 
     @functools.cached_property
     def plugin_digest(self) -> str:
@@ -93,8 +100,28 @@ class Plan:
     def signals(self, corpus: str) -> tuple[Signal, ...]:
         """Return the signals that the rules of a corpus, the report and the deduplication need, in order."""
         columns = [rule.column for rule in self.rules(corpus) if rule.column not in GIVEN]
+        settings = self.recipe.deduplicate
+        if settings and settings.keep.column is not None and settings.keep.column not in GIVEN:
+            columns.append(settings.keep.column)
         wanted = [*ALWAYS, *columns, "content_hash", *(["bands"] if self.near is not None else [])]
         return needed(wanted, self.writers, GIVEN)
+
+    @functools.cached_property
+    def hashing(self) -> Hashing:
+        """How texts are hashed: keyed by the seed, and as the recipe normalises them."""
+        settings = self.recipe.deduplicate
+        near = settings.near if settings and settings.near else Near()
+        return hashing(
+            self.recipe.seed,
+            fold_case="case" in near.normalise,
+            zero_digits="digits" in near.normalise,
+            split_marks="punctuation" not in near.normalise,
+        )
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of all sources, those of earlier runs by their documents: what buckets are counted by."""
+        return sum(unit.size for unit in self.units) + sum(part.rows * EARLIER_BYTES for part in self.earlier)
 
     @property
     def near(self) -> float | None:
@@ -119,6 +146,7 @@ class Plan:
             "recipe": json.loads(self.recipe.to_json()),
             "base": self.recipe.base,
             "units": [unit.to_json() for unit in self.units],
+            "earlier": [part.to_json() for part in self.earlier],
         }
         return json.dumps(value, sort_keys=True)
 
@@ -126,14 +154,18 @@ class Plan:
     def from_json(text: str) -> Plan:
         value = json.loads(text)
         recipe = Recipe.model_validate({**value["recipe"], "base": value["base"]})
-        return Plan(value["root"], recipe, tuple(Unit.from_json(unit) for unit in value["units"]))
+        units = tuple(Unit.from_json(unit) for unit in value["units"])
+        return Plan(value["root"], recipe, units, tuple(Part.from_json(part) for part in value["earlier"]))
 
 
 def make_plan(recipe: Recipe, root: str) -> Plan:
-    """Find the sources of a recipe and split them into units; raise pipeline.read.SourceError where there are none."""
+    """Find the sources of a recipe and split them into units, and the earlier runs.
+
+    Raises pipeline.read.SourceError where there are no sources, pipeline.earlier.EarlierRunError where a run is none.
+    """
     found: list[Unit] = []
     for name in sorted(recipe.corpora):
         read = recipe.corpora[name].read
         paths = tuple(recipe.located(path) for path in read.paths)
         found += units(Source(name, read.format, paths, tuple(recipe.corpora[name].columns.items())))
-    return Plan(root, recipe, tuple(found))
+    return Plan(root, recipe, tuple(found), find(recipe))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-OURS = ("id", "text", "url", "licence", "repository", "programming_language")
+OURS = ("id", "text", "url", "date", "licence", "repository", "programming_language")
 """Columns of a document that a source's own column may fill."""
 
 
@@ -56,7 +56,7 @@ class Bound(Part):
 
 class Corpus(Part):
     read: Read
-    columns: dict[Literal["id", "text", "url", "licence", "repository", "programming_language"], str] = {}
+    columns: dict[Literal["id", "text", "url", "date", "licence", "repository", "programming_language"], str] = {}
     edits: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
     rules: dict[str, Bound] = {}
@@ -67,13 +67,38 @@ class Exact(Part):
 
 
 class Near(Part):
+    """`normalise` names what makes no difference between two texts."""
+
     threshold: float = Field(default=0.8, gt=0, le=1)
+    normalise: tuple[Literal["case", "punctuation", "digits"], ...] = ("case", "punctuation")
+
+
+class Keep(Part):
+    """Which of several duplicates stays: written as one word, or as `{quality: column}`."""
+
+    by: Literal["priority", "longest", "newest", "quality"] = "priority"
+    column: str | None = None  # of which the largest value stays
+
+    @model_validator(mode="after")
+    def named(self) -> Keep:
+        if (self.by == "quality") != (self.column is not None):
+            raise ValueError("the best stays by a column: keep: {quality: <column>}")
+        return self
+
+
+def _keep(value: object) -> object:
+    if isinstance(value, str):
+        return {"by": value}
+    return {"by": "quality", "column": value["quality"]} if isinstance(value, Mapping) and "quality" in value else value
 
 
 class Deduplicate(Part):
     priority: tuple[str, ...] = ()
+    keep: Annotated[Keep, BeforeValidator(_keep)] = Keep()
     exact: Exact | None = None
     near: Near | None = None
+    against: Names = ()  # folders of earlier runs
+    alarm: float = Field(default=0.9, gt=0, le=1)  # share of a corpus or a file whose loss is told
 
 
 class Semantic(Part):

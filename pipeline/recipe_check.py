@@ -68,6 +68,13 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
             if name not in corpora:
                 where = (*path, name) if isinstance(named, Mapping) else (*path, index)
                 faults.append((where, f"no corpus is called {name!r}{nearest(name, corpora)}"))
+    column = _get(data, "deduplicate", "keep", "quality")
+    if column is not None and kinds is not None:
+        where = ("deduplicate", "keep", "quality")
+        if column not in kinds:
+            faults.append((where, f"no signal writes {column!r}{nearest(column, kinds)}"))
+        elif not (pa.types.is_integer(kinds[column]) or pa.types.is_floating(kinds[column])):
+            faults.append((where, f"{column!r} is no number: the largest value stays"))
     mixture = _get(data, "sample", "mixture")
     if isinstance(mixture, Mapping) and mixture and all(isinstance(share, (int, float)) for share in mixture.values()):
         if sum(mixture.values()) <= 0:

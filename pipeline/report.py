@@ -12,7 +12,7 @@ from typing import Any
 from filters.presets import PRESETS
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
-from pipeline.run import open_manifest
+from pipeline.run import alarm_message, open_manifest
 from pipeline.statistics import KEPT
 from pipeline.store import Store
 from pipeline.svg import funnel, histogram
@@ -61,6 +61,7 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
         languages=_languages(statistics["outcomes"]),
         presets={name: PRESETS[name].citation for c in plan.recipe.corpora.values() for name in c.presets},
         rejected=manifest["documents"]["rejected"],
+        alarms=[alarm_message(alarm) for alarm in manifest["alarms"]],
         dropped=sum(manifest["documents"]["dropped"].values()),
     )
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import manifest
+from pipeline.earlier import EarlierRunError, runs
 from pipeline.plan import Plan, make_plan
 from pipeline.read import SourceError
 from pipeline.recipe import Recipe
 from pipeline.store import Store
+from pipeline.terminal import safe
 
 
 class RunError(RuntimeError):
@@ -46,7 +48,7 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     started = time.monotonic()
     try:
         plan = make_plan(recipe, out)
-    except SourceError as error:
+    except (SourceError, EarlierRunError) as error:
         raise RunError(str(error)) from None
     store = Store(out)
     for name in (manifest.NAME, manifest.OVER_BUDGET):
@@ -131,10 +133,19 @@ def summary(outcome: Outcome) -> str:
             lines.append(
                 f"note: nothing of {name!r} was kept; `corpusmill report {outcome.root}` shows which rules failed"
             )
+    for alarm in outcome.manifest["alarms"]:
+        lines.append("alarm: " + alarm_message(alarm))
     tokens = sum(corpus["tokens"]["kept"] for corpus in corpora.values())
     lines.append(f"{tokens:,} tokens in {len(outcome.manifest['shards'])} shard(s), {outcome.seconds:.0f} s")
     lines.append(f"report: {outcome.root}/report.html")
     return "\n".join(lines)
+
+
+def alarm_message(alarm: Mapping[str, Any]) -> str:
+    """Return in words which source lost how much as duplicates."""
+    of = f"{alarm['corpus']!r}" + (f", {safe(alarm['source'])}," if alarm["source"] else "")
+    share = alarm["duplicates"] / alarm["compared"]
+    return f"{of} lost {alarm['duplicates']:,} of {alarm['compared']:,} documents as duplicates ({share:.1%})"
 
 
 def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:
@@ -158,7 +169,12 @@ def described(plan: Plan) -> str:
         lines += [f"  rule {rule.name}: {rule}" for rule in plan.rules(name)]
     near = plan.near
     if plan.deduplicates:
-        lines.append("deduplicate: exact" + (f", near at {near:g}" if near is not None else ""))
+        keep = plan.recipe.deduplicate.keep if plan.recipe.deduplicate else None
+        stays = f", {keep.by if keep.column is None else f'{keep.by} by {keep.column}'} stays" if keep else ""
+        lines.append("deduplicate: exact" + (f", near at {near:g}" if near is not None else "") + stays)
+    for name in runs(plan.earlier).values():
+        documents = sum(part.rows for part in plan.earlier if part.run == name)
+        lines.append(f"  against {name}: {documents:,} documents")
     semantic = plan.recipe.sample.semantic
     if semantic:
         lines.append(

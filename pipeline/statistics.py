@@ -15,10 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.ledger import DUPLICATES, LATER
+
 KEPT = "kept"
 COUNTS = ("documents", "characters", "tokens")
 LINEAR_BINS = 50
 BINS_PER_DECADE = 16
+FEW = 20
+"""Documents below which the loss of all is no alarm."""
 
 Nested = dict[str, Any]
 """Names leading to numbers, through any depth of names."""
@@ -48,6 +52,7 @@ class Tally:
     histograms: Nested = field(default_factory=dict)  # corpus → column → kept, dropped → bin → documents
     edits: Nested = field(default_factory=dict)  # corpus → note → documents
     characters_read: Nested = field(default_factory=dict)  # corpus → characters before the edits
+    sources: Nested = field(default_factory=dict)  # corpus → source → compared, duplicates
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{name: add(value, vars(other)[name]) for name, value in vars(self).items()})
@@ -60,8 +65,13 @@ class Tally:
         return result
 
 
-def tally(ledger: pa.Table, rules: Mapping[str, Sequence[str]], columns: Sequence[str]) -> Tally:
-    """Count a ledger part: `rules` are the rule columns of each corpus, `columns` the numeric ones to histogram."""
+def tally(
+    ledger: pa.Table, rules: Mapping[str, Sequence[str]], columns: Sequence[str], by_source: Sequence[str] = ()
+) -> Tally:
+    """Count a ledger part: `rules` are the rule columns of each corpus, `columns` the numeric ones to histogram.
+
+    `by_source` names the corpora whose files hold many documents: there duplicates are counted by file too.
+    """
     result = Tally()
     for corpus in sorted(set(ledger.column("corpus").to_pylist())):
         part = ledger.filter(pc.equal(ledger.column("corpus"), corpus))
@@ -74,6 +84,7 @@ def tally(ledger: pa.Table, rules: Mapping[str, Sequence[str]], columns: Sequenc
             histograms={corpus: {name: _histogram(part.column(name), kept) for name in columns}},
             edits={corpus: {note["values"]: note["counts"] for note in notes}},
             characters_read={corpus: int(pc.sum(part.column("characters_read")).as_py() or 0)},
+            sources={corpus: _sources(part, corpus in by_source)},
         )
     return result
 
@@ -98,6 +109,33 @@ def _rules(part: pa.Table, names: Sequence[str]) -> Nested:
     return {
         n: {"failed": int(f.sum()), "failed_alone": int(a.sum())} for n, f, a in zip(names, failed, alone, strict=True)
     }
+
+
+def _sources(part: pa.Table, by_source: bool) -> Nested:
+    """Return of each source, or of all as one, how many documents were compared with others, and how many went."""
+    reason = part.column("reason")
+    duplicate = pc.is_in(reason, pa.array(DUPLICATES))
+    compared = pc.or_(pc.or_(reason.is_null(), duplicate), pc.is_in(reason, pa.array(LATER)))
+    source = part.column("source") if by_source else pa.repeat(pa.scalar(""), part.num_rows)
+    table = pa.table({"source": source, "compared": compared, "duplicates": duplicate})
+    rows = table.group_by("source").aggregate([("compared", "sum"), ("duplicates", "sum")]).to_pylist()
+    return {row["source"]: {"compared": row["compared_sum"], "duplicates": row["duplicates_sum"]} for row in rows}
+
+
+def alarms(tally: Tally, share: float) -> list[Nested]:
+    """Return the corpora and sources that lost more than `share` of their documents as duplicates, the largest first."""
+    counted: list[tuple[str, str | None, Nested]] = []
+    for corpus, sources in tally.sources.items():
+        whole: Nested = {}
+        for counts in sources.values():
+            whole = add(whole, counts)
+        counted += [(corpus, None, whole), *((corpus, source, counts) for source, counts in sources.items() if source)]
+    found = [
+        {"corpus": corpus, "source": source, **counts}
+        for corpus, source, counts in counted
+        if counts and counts["compared"] >= FEW and counts["duplicates"] > share * counts["compared"]
+    ]
+    return sorted(found, key=lambda one: (-one["compared"], one["corpus"], one["source"] or ""))
 
 
 def _histogram(column: pa.ChunkedArray, kept: np.ndarray) -> Nested:

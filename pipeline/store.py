@@ -106,6 +106,15 @@ class Store:
         with self.open(name) as file:
             return file.read()
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes of a file from `start` up to `stop`."""
+        if not self.local:
+            data: bytes = self._files.cat_file(self.path(name), start=start, end=stop)
+            return data
+        with open(self.path(name), "rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode())
 

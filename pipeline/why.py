@@ -80,6 +80,8 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
                 plan.near if reason == "near_duplicate" else getattr(plan.recipe.sample.semantic, "similarity", None)
             )
             lines[-1] += f": similarity {row['similarity']:.3f}, threshold {bound:g}"
+        if row["survivor_run"]:
+            lines[-1] += f", kept by the earlier run {safe(row['survivor_run'])}"
     else:
         names = ", ".join(rule.name for rule in failed)
         lines.append(f"dropped: it fails {len(failed)} of {len(rules)} rules: {names}")
@@ -91,6 +93,8 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
     shown = [
         f"{n} {_value(v)}" for n, v in row.items() if n not in skipped and v is not None and not isinstance(v, bool)
     ]
+    if row["copies"]:
+        lines.append(f"  it stands for {row['copies']:,} documents, itself among them")
     if row["edits"]:
         lines.append(f"  edits: {', '.join(row['edits'])}")
     if shown:

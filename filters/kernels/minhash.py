@@ -11,7 +11,7 @@ from numba import njit
 
 from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import fold
-from filters.kernels.shingles import KEY, hash_words, longest, roll
+from filters.kernels.shingles import Hashing, hash_words, longest, roll, room_for_words
 
 BANDS, ROWS = 14, 8
 """FineWeb's parameters (Penedo et al. 2024, section 3.4): similarity s shares a band with 1 - (1 - s^8)^14."""
@@ -19,7 +19,8 @@ LANES = BANDS * ROWS
 
 _PASS = 8  # shingles per pass over the lanes: a lane is loaded and stored once for all of them
 _HALF = np.uint64(32)
-_START, _MULTIPLIER = KEY
+_PI = (0x243F6A8885A308D3, 0x13198A2E03707345)
+"""Where the lanes' constants come from: the fraction of π. The key is in the shingles' hashes already."""
 
 
 def _constants(state: int, count: int) -> np.ndarray:
@@ -33,8 +34,8 @@ def _constants(state: int, count: int) -> np.ndarray:
     return np.array(numbers, np.uint32)
 
 
-MULTIPLIER = _constants(int(_START), LANES) | np.uint32(1)
-INCREMENT = _constants(int(_MULTIPLIER), LANES)
+MULTIPLIER = _constants(_PI[0], LANES) | np.uint32(1)
+INCREMENT = _constants(_PI[1], LANES)
 
 
 @njit(**JIT)
@@ -63,36 +64,36 @@ def minima(shingles: np.ndarray, count: int, lanes: np.ndarray) -> None:
 
 
 @njit(**JIT)
-def hash_bands(lanes: np.ndarray, out: np.ndarray) -> None:
+def hash_bands(lanes: np.ndarray, how: Hashing, out: np.ndarray) -> None:
     """Write one hash per band of ROWS lanes; the number of the band is mixed in, so bands never meet each other."""
     for band in range(BANDS):
-        state = _START ^ np.uint64(band)
+        state = how.start ^ np.uint64(band)
         for lane in range(band * ROWS, (band + 1) * ROWS, 2):
-            state = fold(state ^ (np.uint64(lanes[lane]) << _HALF | np.uint64(lanes[lane + 1])), _MULTIPLIER)
+            state = fold(state ^ (np.uint64(lanes[lane]) << _HALF | np.uint64(lanes[lane + 1])), how.multiplier)
         out[band] = state
 
 
 @njit(**JIT)
-def signatures(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def signatures(offsets: np.ndarray, data: np.ndarray, how: Hashing) -> tuple[np.ndarray, np.ndarray]:
     """Return (lanes uint32 [rows, LANES], shingles int64 [rows]: how many, repeated ones too).
 
     A row without a shingle has lanes of 0.
     """
     rows, most = len(offsets) - 1, longest(offsets)
-    words = np.empty(most // 2 + 1 + _PASS, np.uint64)
+    words = np.empty(room_for_words(most, how) + _PASS, np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
     lanes, counts = np.zeros((rows, LANES), np.uint32), np.zeros(rows, np.int64)
     for row in range(rows):
-        counts[row] = roll(words, hash_words(data, offsets[row], offsets[row + 1], lowered, words))
+        counts[row] = roll(words, hash_words(data, offsets[row], offsets[row + 1], how, lowered, words), how)
         if counts[row] > 0:
             minima(words, counts[row], lanes[row])
     return lanes, counts
 
 
 @njit(**JIT)
-def bands(lanes: np.ndarray) -> np.ndarray:
+def bands(lanes: np.ndarray, how: Hashing) -> np.ndarray:
     """Return uint64 [rows, BANDS] for lanes uint32 [rows, LANES]."""
     out = np.empty((len(lanes), BANDS), np.uint64)
     for row in range(len(lanes)):
-        hash_bands(lanes[row], out[row])
+        hash_bands(lanes[row], how, out[row])
     return out

@@ -82,6 +82,7 @@ def similarity(
 def walk(
     order: np.ndarray,
     first: np.ndarray,
+    fixed: np.ndarray,
     bands: np.ndarray,
     offsets: np.ndarray,
     shingles: np.ndarray,
@@ -89,8 +90,9 @@ def walk(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (survivor int64 [rows], similarity float64 [rows]) for rows walked in `order`; survivor -1: kept.
 
-    `first` int64 [rows] is the row of the same content that comes first in the order; the others share its fate, and if
-    that is to be kept, it is their survivor. Rows without shingles are kept.
+    Rows that are `fixed` (int8 [rows]) are kept without being compared; they come first in the order. `first` int64 [rows]
+    is the row of the same content that comes first in the order; the others share its fate, and if that is to be kept, it
+    is their survivor. Rows without shingles are kept.
     """
     rows, count = bands.shape
     survivor, best_of = np.full(rows, -1, np.int64), np.ones(rows, np.float64)
@@ -107,6 +109,8 @@ def walk(
         row = order[position]
         rank[row] = position
         if first[row] != row:
+            if fixed[row]:
+                continue
             survivor[row] = first[row] if survivor[first[row]] < 0 else survivor[first[row]]
             best_of[row] = best_of[first[row]]
             continue
@@ -120,7 +124,7 @@ def walk(
             while heads[slot] >= 0 and keys[slot] != key:
                 slot = (slot + _ONE) & mask
             slots[band] = slot
-            entry, left = heads[slot], CANDIDATES
+            entry, left = heads[slot], 0 if fixed[row] else CANDIDATES
             while entry >= 0 and left > 0:
                 candidate = entry // count
                 entry, left = before[entry], left - 1

@@ -2,25 +2,42 @@
 
 A word is a maximal run of Unicode letters, marks and decimal digits, lower-cased code point by code point. Scripts that
 are written without spaces have no such words; there every character is a word of its own. A run of ASCII is searched
-for words 64 bytes at a time, everything else by code points; both roads give the same words. Hashes are keyed with
-constants of ours, so that nobody's table of known hashes fits them.
+for words 64 bytes at a time, everything else by code points; both roads give the same words. Hashes are keyed, so that
+nobody can write texts whose hashes meet without knowing the key.
 """
 
 from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import ascii_word_mask, beyond_ascii_mask, fold, load64, trailing_zeros
-from filters.kernels.unicode import WORD, class_of, decode, lower_of
+from filters.kernels.unicode import DIGIT, SPACE, WORD, class_of, decode, lower_of
 
 WIDTH = 5
 """Words in a shingle."""
 
-KEY = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707345))
-"""The project's 128-bit hash key: the fraction of π (the second half made odd, as multipliers must be)."""
-_START, _MULTIPLIER = KEY
+
+class Hashing(NamedTuple):
+    """How words become hashes: the 128-bit key, and what makes no difference between two words."""
+
+    start: np.uint64
+    multiplier: np.uint64  # odd, as multipliers must be
+    fold_case: bool = True  # capitals are their small letters
+    zero_digits: bool = False  # every decimal digit is 0
+    split_marks: bool = False  # a punctuation mark or symbol is a word; else it only separates
+
+
+def hashing(seed: int, fold_case: bool = True, zero_digits: bool = False, split_marks: bool = False) -> Hashing:
+    """Return the hashing whose key is derived from `seed`: who does not know it cannot make hashes meet."""
+    digest = blake2b(str(seed).encode(), digest_size=16, person=b"corpusmill key").digest()
+    start, multiplier = np.frombuffer(digest, "<u8")
+    return Hashing(np.uint64(start), np.uint64(multiplier | np.uint64(1)), fold_case, zero_digits, split_marks)
+
 
 # A shingle's hash is a polynomial of its word hashes, so that it rolls; ≡ 3 mod 4, so that the order of words counts.
 _ROLL = np.uint64(0xA4093822299F31D3)
@@ -30,6 +47,9 @@ _ONE, _ALL = np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
 _HIGH_BITS, _LOW_BITS = np.uint64(0x8080808080808080), np.uint64(0x7F7F7F7F7F7F7F7F)
 _FROM_A, _PAST_Z = np.uint64(0x3F3F3F3F3F3F3F3F), np.uint64(0x2525252525252525)  # 0x80 - "A", 0x80 - "Z" - 1
 _TWO = np.uint64(2)
+
+_ZEROS, _FROM_0, _PAST_9 = np.uint64(0x3030303030303030), np.uint64(0x5050505050505050), np.uint64(0x4646464646464646)
+_SEVEN, _NIBBLE = np.uint64(7), np.uint64(0x0F)
 
 DOTTED_CAPITAL_I, DOT_ABOVE, FINAL_SIGMA, SIGMA = 0x130, 0x307, 0x3C2, 0x3C3
 
@@ -66,15 +86,34 @@ def _lower_ascii(chunk: np.uint64) -> np.uint64:
 
 
 @njit(inline="always", **JIT)
-def _hash_word(address: int, length: int) -> np.uint64:
-    """Hash `length` bytes, ASCII capitals lowered; up to 7 bytes behind them are read."""
-    state = _START ^ np.uint64(length)
+def _zero_ascii(chunk: np.uint64) -> np.uint64:
+    """Turn the ASCII digits among 8 bytes to 0; other bytes stay."""
+    low = chunk & _LOW_BITS
+    digit = ~chunk & _HIGH_BITS & ((low + _FROM_0) ^ (low + _PAST_9))
+    mask = (digit >> _SEVEN) * _NIBBLE
+    return chunk & ~mask
+
+
+@njit(inline="always", **JIT)
+def _same(chunk: np.uint64, how: Hashing) -> np.uint64:
+    """Return 8 bytes as they are hashed."""
+    if how.fold_case:
+        chunk = _lower_ascii(chunk)
+    if how.zero_digits:
+        chunk = _zero_ascii(chunk)
+    return chunk
+
+
+@njit(inline="always", **JIT)
+def _hash_word(address: int, length: int, how: Hashing) -> np.uint64:
+    """Hash `length` bytes; up to 7 bytes behind them are read."""
+    state = how.start ^ np.uint64(length)
     while length > 8:
-        state = fold(state ^ _lower_ascii(load64(address)), _MULTIPLIER)
+        state = fold(state ^ _same(load64(address), how), how.multiplier)
         address += 8
         length -= 8
     rest = load64(address) & (_ALL >> np.uint64(64 - 8 * length))
-    return fold(state ^ _lower_ascii(rest), _MULTIPLIER)
+    return fold(state ^ _same(rest, how), how.multiplier)
 
 
 @njit(**JIT)
@@ -99,35 +138,40 @@ def _encode(point: int, out: np.ndarray, at: int) -> int:
 
 
 @njit(**JIT)
-def _lower(data: np.ndarray, begin: int, end: int, out: np.ndarray) -> int:
-    """Write data[begin:end] lower-cased to `out`; return its length, at most 3/2 of what it was.
+def _normal(data: np.ndarray, begin: int, end: int, out: np.ndarray, how: Hashing) -> int:
+    """Write data[begin:end] to `out` as it is hashed; return its length, at most 3/2 of what it was.
 
-    As str.lower does, but for one thing: the lower case of a final Σ is that of any Σ, and ς counts as σ.
+    Lower-cased as str.lower does, but for one thing: the lower case of a final Σ is that of any Σ, and ς counts as σ.
     """
     at = 0
     while begin < end:
         point, size = decode(data, begin)
         begin += size
-        if point == DOTTED_CAPITAL_I:
-            at = _encode(ord("i"), out, at)
-            point = DOT_ABOVE
-        point = lower_of(point)
-        at = _encode(SIGMA if point == FINAL_SIGMA else point, out, at)
+        if how.zero_digits and class_of(point) & DIGIT:
+            point = 0x30
+        elif how.fold_case:
+            if point == DOTTED_CAPITAL_I:
+                at = _encode(ord("i"), out, at)
+                point = DOT_ABOVE
+            point = lower_of(point)
+            if point == FINAL_SIGMA:
+                point = SIGMA
+        at = _encode(point, out, at)
     return at
 
 
 @njit(inline="always", **JIT)
-def _hash_span(data: np.ndarray, begin: int, end: int, is_ascii: bool, lowered: np.ndarray) -> np.uint64:
+def _hash_span(data: np.ndarray, begin: int, end: int, is_ascii: bool, lowered: np.ndarray, how: Hashing) -> np.uint64:
     if is_ascii:
-        return _hash_word(data.ctypes.data + begin, end - begin)
-    return _hash_word(lowered.ctypes.data, _lower(data, begin, end, lowered))
+        return _hash_word(data.ctypes.data + begin, end - begin, how)
+    return _hash_word(lowered.ctypes.data, _normal(data, begin, end, lowered, how), how)
 
 
 @njit(**JIT)
-def hash_words(data: np.ndarray, start: int, stop: int, lowered: np.ndarray, hashes: np.ndarray) -> int:
+def hash_words(data: np.ndarray, start: int, stop: int, how: Hashing, lowered: np.ndarray, hashes: np.ndarray) -> int:
     """Write the hash of every word of data[start:stop] to `hashes`; return how many there are.
 
-    `hashes` has room for (stop - start + 1) // 2, `lowered` for 3/2 of the bytes and 8 more.
+    `hashes` has room for `room_for_words` of the bytes, `lowered` for 3/2 of them and 8 more.
     """
     count, begin, is_ascii = 0, -1, True  # begin: where the word that is open began; -1 when none is
     at = start
@@ -137,7 +181,7 @@ def hash_words(data: np.ndarray, start: int, stop: int, lowered: np.ndarray, has
         beyond = beyond_ascii_mask(address)
         if beyond != 0:
             run = min(run, trailing_zeros(beyond))
-        if run > 0:
+        if run > 0 and not how.split_marks:
             word = ascii_word_mask(address)
             edges = word ^ ((word << _ONE) | np.uint64(begin >= 0))
             if run < 64:
@@ -148,32 +192,41 @@ def hash_words(data: np.ndarray, start: int, stop: int, lowered: np.ndarray, has
                 if begin < 0:
                     begin = edge
                 else:
-                    hashes[count] = _hash_span(data, begin, edge, is_ascii, lowered)
+                    hashes[count] = _hash_span(data, begin, edge, is_ascii, lowered, how)
                     count, begin, is_ascii = count + 1, -1, True
             at += run
             continue
         point, size = decode(data, at)
         in_word = class_of(point) & WORD != 0
-        alone = in_word and is_unspaced(point)
+        alone = is_unspaced(point) if in_word else how.split_marks and class_of(point) & SPACE == 0
         if begin >= 0 and (alone or not in_word):
-            hashes[count] = _hash_span(data, begin, at, is_ascii, lowered)
+            hashes[count] = _hash_span(data, begin, at, is_ascii, lowered, how)
             count, begin, is_ascii = count + 1, -1, True
         if alone:
-            hashes[count] = _hash_word(address, size)
+            if in_word and not how.zero_digits:
+                hashes[count] = _hash_word(address, size, how)
+            else:
+                hashes[count] = _hash_span(data, at, at + size, point < 0x80, lowered, how)
             count += 1
         elif in_word:
-            is_ascii = False
+            is_ascii = is_ascii and point < 0x80
             if begin < 0:
                 begin = at
         at += size
     if begin >= 0:
-        hashes[count] = _hash_span(data, begin, stop, is_ascii, lowered)
+        hashes[count] = _hash_span(data, begin, stop, is_ascii, lowered, how)
         count += 1
     return count
 
 
 @njit(**JIT)
-def roll(hashes: np.ndarray, words: int) -> int:
+def room_for_words(size: int, how: Hashing) -> int:
+    """Return how many words `size` bytes hold at most."""
+    return size if how.split_marks else size // 2 + 1
+
+
+@njit(**JIT)
+def roll(hashes: np.ndarray, words: int, how: Hashing) -> int:
     """Turn word hashes into shingle hashes, in place; return how many: none when there are fewer words than WIDTH."""
     state = np.uint64(0)
     for index in range(min(words, WIDTH - 1)):
@@ -182,7 +235,7 @@ def roll(hashes: np.ndarray, words: int) -> int:
     for index in range(words - WIDTH + 1):
         state = state * _ROLL + hashes[index + WIDTH - 1] - gone * _ROLL_OUT
         gone = hashes[index]
-        hashes[index] = fold(state ^ _START, _MULTIPLIER)
+        hashes[index] = fold(state ^ how.start, how.multiplier)
     return max(0, words - WIDTH + 1)
 
 
@@ -196,16 +249,16 @@ def longest(offsets: np.ndarray) -> int:
 
 
 @njit(**JIT)
-def hash_shingles(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def hash_shingles(offsets: np.ndarray, data: np.ndarray, how: Hashing) -> tuple[np.ndarray, np.ndarray]:
     """Return (offsets int64 [rows + 1], uint64): every row's shingle hashes as the text has them, repeated or not."""
     rows, most = len(offsets) - 1, longest(offsets)
     bounds = np.zeros(rows + 1, np.int64)
-    words = np.empty(most // 2 + 1, np.uint64)
+    words = np.empty(room_for_words(most, how), np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
     out = np.empty((offsets[rows] - offsets[0]) // 4 + 1024, np.uint64)  # enough for words of three letters
     used = 0
     for row in range(rows):
-        found = roll(words, hash_words(data, offsets[row], offsets[row + 1], lowered, words))
+        found = roll(words, hash_words(data, offsets[row], offsets[row + 1], how, lowered, words), how)
         if used + found > len(out):
             larger = np.empty(2 * (used + found), np.uint64)
             larger[:used] = out[:used]

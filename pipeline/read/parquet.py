@@ -182,6 +182,8 @@ def _label(column: pa.Array) -> pa.Array:
         return _decoded(column)[0].cast(pa.string())
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
         return column.cast(pa.string())
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        return pc.strftime(column.cast(pa.timestamp("s")), "%Y-%m-%dT%H:%M:%SZ")
     return pa.nulls(len(column), pa.string())
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 FORMATS = ("warc", "wet", "jsonl", "parquet", "text", "code")
 
-COLUMNS = ("id", "text", "url", "licence", "repository", "programming_language")
+COLUMNS = ("id", "text", "url", "date", "licence", "repository", "programming_language")
 """The columns of ours that a source may rename."""
 
 RECORD_BYTES = 64 << 20
@@ -68,4 +68,4 @@ class Unit:
 
 def columns_of(columns: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """Map ours to theirs. What the recipe does not name is found under its own name, a licence under `license`."""
-    return {"id": "id", "text": "text", "url": "url", "licence": "license"} | dict(columns)
+    return {"id": "id", "text": "text", "url": "url", "date": "date", "licence": "license"} | dict(columns)

@@ -52,6 +52,7 @@ def read(unit: Unit) -> Iterator[pa.RecordBatch | Reject]:
                     source=source,
                     offset=record.offset,
                     url=record.headers.get("warc-target-uri", "").strip("<>") or None,
+                    date=record.headers.get("warc-date"),
                     **values,
                 )
     yield from batcher.flush()
@@ -116,7 +117,6 @@ def _is_robots(url: str) -> bool:
 
 def _metadata(record: Record, decoded: Decoded, more: dict[str, Any]) -> str:
     values = {
-        "date": record.headers.get("warc-date"),
         "charset": decoded.charset,
         "declared_charset": decoded.declared,
         "replaced": decoded.replaced or None,

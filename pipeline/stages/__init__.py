@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline.stages import duplicates, packing, publishing, reading, similar
+from pipeline.stages import duplicates, packing, parts, publishing, reading, similar
 from pipeline.stages.work import Message, Work
 
 STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
@@ -14,6 +14,8 @@ STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
         reading.measure_piece,
         reading.decide_piece,
         duplicates.hash_piece,
+        duplicates.hash_earlier,
+        parts.share_out,
         duplicates.link_bucket,
         duplicates.connect,
         duplicates.gather_members,

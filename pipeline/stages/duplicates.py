@@ -1,104 +1,168 @@
-"""Stages that remove exact and near duplicates, across all corpora.
+"""Stages that remove exact and near duplicates, across all corpora and against earlier runs.
 
 Hashes meet in coarse buckets; equal hashes are linked to the first of their run; links make components; the members
-of a component come together, with their shingle sets, in one worker, which decides (`pipeline.dedup.walk`).
+of a component come together, with their shingle sets, in one worker, which decides (`pipeline.dedup.walk`). Rows travel
+in files in parts, and a message only names them. On the way a document is known by its place among all documents that
+were hashed, those of earlier runs first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from filters.kernels.minhash import BANDS
 from filters.sketch import shingles
-from pipeline.dedup import Members, components, hash_rows, links, walk
+from pipeline.components import Components
+from pipeline.dedup import LINK, ROW, Members, hash_rows, links, walk
+from pipeline.earlier import Part
+from pipeline.stages.parts import buckets, read_part, write_parts
+from pipeline.stages.sketched import OfIndex, OfPiece, Sketched, preference
 from pipeline.stages.state import drop, removed_batch
-from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows, piece_and_row, whole
+from pipeline.stages.work import Message, Messages, Work, pack, pack_rows, piece_and_row, whole
 from pipeline.store import digest
 
-BUCKET_BYTES = 64 << 20
-"""Source bytes for which one more bucket is opened: a bucket's rows fit one worker easily."""
-
-MEMBER = pa.schema([pa.field("row", pa.int64()), pa.field("component", pa.int64())])
-
-
-def buckets(work: Work) -> int:
-    """Return into how many buckets hashes and components are spread: by size, so that none grows with the corpus."""
-    size = sum(unit.size for unit in work.plan.units)
-    return int(max(8, min(1 << 16, size // BUCKET_BYTES)))
+_MEMBER = np.dtype([("row", "<u4"), ("component", "<i8")])
+_LINKS_AT_ONCE = 1 << 20
 
 
 def hash_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
-    """Yield (bucket, rows of hash and node) for the documents of a piece that are alive."""
+    """Write the hashes of the documents of a piece that are alive, by bucket; yield the file to all."""
     piece = Messages.unpack(messages).piece
-    rows = work.alive(piece)
-    columns = work.columns(piece, "measured", _hash_columns(work)).take(pa.array(rows))
-    content = whole(columns, "content_hash")
-    bands = whole(columns, "bands") if work.plan.near is not None else None
-    yield from hash_rows(piece.nodes(rows), content, bands, buckets(work))
+    yield 0, _hash(work, OfPiece(work, piece), piece.rows)
+
+
+def hash_earlier(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
+    """Write the hashes of a part of an earlier run's index, by bucket; yield the file to all."""
+    part = Part.from_json(messages[0].decode())
+    yield 0, _hash(work, OfIndex(number, part), part.rows, part.to_json())
+
+
+def _hash(work: Work, documents: Sketched, count: int, earlier: str = "") -> bytes:
+    rows = documents.rows()
+    name = work.key("hashed", documents.version, work.plan.near is not None, buckets(work))
+    if not work.store.exists(name):
+        columns = documents.columns(_hash_columns(work), rows)
+        content = whole(columns, "content_hash")
+        bands = whole(columns, "bands") if work.plan.near is not None else None
+        bounds, found = hash_rows(rows, content, bands, buckets(work))
+        write_parts(work.store, name, [found[i:j].tobytes() for i, j in pairwise(bounds.tolist())])
+    return pack({"number": documents.number, "file": name, "rows": count, "earlier": earlier})
 
 
 def link_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Message]:
-    """Yield the links between documents of one bucket whose hashes are equal."""
-    for link in links(messages):
-        yield 0, link
+    """Write the links between documents of one bucket whose hashes are equal; yield the file."""
+    (listing,) = (value["listing"] for value in Messages.unpack(messages).values)
+    name = work.key("links", listing, bucket)
+    if not work.store.exists(name):
+        entries = work.store.read_json(listing)
+        parts = [np.frombuffer(read_part(work.store, entry["file"], bucket), ROW) for entry in entries]
+        starts = _starts(entries)
+        hashes = np.concatenate([part["hash"] for part in parts])
+        documents = np.concatenate([part["row"] + start for part, start in zip(parts, starts[:-1], strict=True)])
+        del parts
+        fresh = int(starts[sum(1 for entry in entries if entry["earlier"])])
+        work.store.write(name, links(hashes, documents, fresh).tobytes())
+    yield 0, pack({"links": name, "listing": listing})
+
+
+def _starts(entries: list[dict[str, Any]]) -> np.ndarray:
+    """Return where the documents of each entry of a listing start among all, and their number."""
+    return np.cumsum([0, *(entry["rows"] for entry in entries)]).astype(np.int64)
 
 
 def connect(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
-    """Find the components of all links; yield to each piece which of its rows are in which component."""
-    nodes, roots = components(messages)
-    pieces, rows = piece_and_row(nodes)
-    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
-    for start, stop in zip(starts, [*starts[1:], len(pieces)], strict=True):
-        batch = pa.RecordBatch.from_arrays([pa.array(rows[start:stop]), pa.array(roots[start:stop])], schema=MEMBER)
-        yield int(pieces[start]), pack_rows(batch)
+    """Find the components of all links; yield to each piece where to read which of its rows are in which component."""
+    values = Messages.unpack(messages).values
+    listing = values[0]["listing"]
+    names = [value["links"] for value in values]
+    entries = work.store.read_json(listing)
+    name = work.key("components", listing, names)
+    if not work.store.exists(f"{name}.json"):
+        starts = _starts(entries)
+        found = Components(int(starts[-1]))
+        for step in (found.mark, found.join):
+            for links_of in names:
+                for part in _links(work, links_of):
+                    step(part)
+        places, place = [], 0
+        with work.store.create(name) as file:
+            for entry, start, stop in zip(entries, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+                rows, components = found.within(start, stop)
+                members = np.empty(len(rows), _MEMBER)
+                members["row"], members["component"] = rows, components
+                file.write(members.tobytes())
+                if len(rows):
+                    places.append([entry["number"], entry["earlier"], place, place + members.nbytes])
+                place += members.nbytes
+        work.store.write_json(f"{name}.json", places)
+    for number, earlier, start, stop in work.store.read_json(f"{name}.json"):
+        yield number, pack({"file": name, "start": start, "stop": stop, "earlier": earlier})
+
+
+def _links(work: Work, name: str) -> Iterator[np.ndarray]:
+    step, size = 2 * LINK.itemsize * _LINKS_AT_ONCE, work.store.size(name)
+    for start in range(0, size, step):
+        yield np.frombuffer(work.store.read_range(name, start, min(size, start + step)), LINK).reshape(-1, 2)
 
 
 def gather_members(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
-    """Write what the walk must know of the members in a piece; yield the file to the buckets of their components."""
+    """Write what the walk must know of the members in a piece, by bucket of their components; yield the file to all."""
     together = Messages.unpack(messages)
-    if not together.tables:
+    if not together.values:
         return
-    piece = together.piece
-    table = pa.concat_tables(together.tables).sort_by("row").combine_chunks()
-    rows, roots = table.column("row").to_numpy(), table.column("component").to_numpy()
-    names = digest(rows.tobytes(), roots.tobytes())
-    for bucket in np.unique(_bucket_of(roots, buckets(work))):
-        name = (
-            work.key("members", piece.files["measured"], names, int(bucket), work.plan.priority(piece.corpus))
-            + ".arrow"
-        )
-        if not work.store.exists(name):
-            mine = _bucket_of(roots, buckets(work)) == bucket
-            work.store.write(name, pack_rows(_members(work, piece, rows[mine], roots[mine])))
-        yield int(bucket), pack({"file": name})
+    (value,) = together.values
+    members = np.frombuffer(work.store.read_range(value["file"], value["start"], value["stop"]), _MEMBER)
+    rows, components = members["row"].astype(np.int64), members["component"]
+    documents: Sketched
+    if value["earlier"]:
+        documents = OfIndex(number, Part.from_json(value["earlier"]))
+        priority, preferred = -1, np.zeros(len(rows))
+    else:
+        documents = OfPiece(work, together.piece)
+        priority, preferred = work.plan.priority(together.piece.corpus), preference(work, together.piece, rows)
+    name = work.key(
+        "members", number, documents.version, digest(members.tobytes()), priority, digest(preferred.tobytes())
+    )
+    if not work.store.exists(name):
+        bucket = _bucket_of(components, buckets(work))
+        parts: list[bytes] = [b""] * buckets(work)
+        for one in np.unique(bucket):
+            mine = bucket == one
+            parts[one] = pack_rows(_members(work, documents, rows[mine], components[mine], priority, preferred[mine]))
+        write_parts(work.store, name, parts)
+    yield 0, pack({"number": number, "file": name})
 
 
-def _bucket_of(roots: np.ndarray, count: int) -> np.ndarray:
-    mixed = roots.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+def _bucket_of(components: np.ndarray, count: int) -> np.ndarray:
+    mixed = components.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return (mixed >> np.uint64(40)) % np.uint64(count)
 
 
-def _members(work: Work, piece: Piece, rows: np.ndarray, roots: np.ndarray) -> pa.RecordBatch:
-    take = pa.array(rows)
-    columns = work.columns(piece, "measured", ["characters", *_hash_columns(work)]).take(take)
-    names = work.columns(piece, "documents", ["id", "source"]).take(take)
+def _members(
+    work: Work, documents: Sketched, rows: np.ndarray, components: np.ndarray, priority: int, preferred: np.ndarray
+) -> pa.RecordBatch:
+    columns = documents.columns(["id", "source", "characters", *_hash_columns(work)], rows)
     content = np.frombuffer(b"".join(whole(columns, "content_hash").to_pylist()), np.uint8).reshape(len(rows), 16)
     if work.plan.near is not None:
-        bands = np.zeros((len(rows), 14), np.uint64)
+        bands = np.zeros((len(rows), BANDS), np.uint64)
         column = whole(columns, "bands")
         known = np.asarray(column.is_valid())
-        packed = b"".join(column.drop_null().to_pylist())
-        bands[known] = np.frombuffer(packed, np.uint64).reshape(-1, 14)
-        offsets, hashes = shingles(work.text(piece, rows))
+        bands[known] = np.frombuffer(b"".join(column.drop_null().to_pylist()), np.uint64).reshape(-1, BANDS)
+        offsets, hashes = shingles(documents.text(rows), work.plan.hashing)
     else:
         bands = np.zeros((len(rows), 0), np.uint64)
         offsets, hashes = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.uint64)
     members = Members(
-        component=roots,
-        node=piece.nodes(rows),
-        priority=np.full(len(rows), work.plan.priority(piece.corpus), np.int32),
+        component=components,
+        node=(np.int64(documents.number) << 32) | rows,
+        fixed=np.full(len(rows), documents.fixed, np.int8),
+        preference=preferred,
+        priority=np.full(len(rows), priority, np.int32),
         characters=whole(columns, "characters").to_numpy().astype(np.int64),
         content=content,
         bands=bands,
@@ -107,38 +171,61 @@ def _members(work: Work, piece: Piece, rows: np.ndarray, roots: np.ndarray) -> p
     )
     batch = members.to_batch()
     for name in ("id", "source"):
-        batch = batch.append_column(name, whole(names, name))
-    return batch
+        batch = batch.append_column(name, whole(columns, name))
+    return batch.append_column("run", pa.repeat(pa.scalar(documents.run, pa.string()), len(rows)))
 
 
 def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Message]:
-    """Decide which members of a bucket's components are duplicates; yield to each piece its removed rows."""
-    batches = [
-        pa.ipc.open_stream(work.store.read(v["file"])).read_next_batch() for v in Messages.unpack(messages).values
-    ]
-    members = Members.concat([Members.from_batch(batch) for batch in batches])
-    removed = walk(members, work.plan.near)
-    if not len(removed.node):
-        return
-    every = pa.Table.from_batches([batch.select(["node", "id", "source"]) for batch in batches]).combine_chunks()
-    order = np.argsort(every.column("node").to_numpy(), kind="stable")
-    found = order[np.searchsorted(every.column("node").to_numpy(), removed.survivor, sorter=order)]
-    survivors = every.take(pa.array(found))
-    reasons = np.where(removed.exact, "exact_duplicate", "near_duplicate")
-    pieces, rows = piece_and_row(removed.node)
-    for number in np.unique(pieces):
-        mine = np.flatnonzero(pieces == number)
-        names = survivors.take(pa.array(mine))
+    """Decide which members of a bucket's components are duplicates; yield to each piece where to read what became of it."""
+    (listing,) = (value["listing"] for value in Messages.unpack(messages).values)
+    name = work.key("walked", listing, bucket, work.plan.near)
+    if not work.store.exists(f"{name}.json"):
+        data = [read_part(work.store, entry["file"], bucket) for entry in work.store.read_json(listing)]
+        batches = [pa.ipc.open_stream(part).read_next_batch() for part in data if part]
+        places, place = [], 0
+        with work.store.create(name) as file:
+            for number, batch in _walked(batches, work.plan.near) if batches else ():
+                rows = pack_rows(batch)
+                file.write(rows)
+                places.append([number, place, place + len(rows)])
+                place += len(rows)
+        work.store.write_json(f"{name}.json", places)
+    for number, start, stop in work.store.read_json(f"{name}.json"):
+        yield number, pack({"file": name, "start": start, "stop": stop})
+
+
+def _walked(batches: list[pa.RecordBatch], threshold: float | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield (piece, what became of its rows): of those that go, what they duplicate; of survivors, their copies."""
+    removed = walk(Members.concat([Members.from_batch(batch) for batch in batches]), threshold)
+    names = pa.Table.from_batches([batch.select(["node", "id", "source", "run"]) for batch in batches]).combine_chunks()
+    order = np.argsort(names.column("node").to_numpy(), kind="stable")
+    found = order[np.searchsorted(names.column("node").to_numpy(), removed.survivor, sorter=order)]
+    survivors, gone = np.unique(removed.survivor, return_counts=True)
+    numbers, rows = piece_and_row(np.concatenate([removed.node, survivors]))
+    for number in np.unique(numbers[numbers >= 0]):
+        mine = numbers[: len(removed.node)] == number
+        of = names.take(pa.array(found[mine]))
         batch = removed_batch(
-            rows[mine], reasons[mine], whole(names, "id"), whole(names, "source"), removed.similarity[mine]
+            rows[: len(removed.node)][mine],
+            reason=np.where(removed.exact[mine], "exact_duplicate", "near_duplicate"),
+            survivor=whole(of, "id"),
+            survivor_source=whole(of, "source"),
+            survivor_run=whole(of, "run"),
+            similarity=removed.similarity[mine],
         )
-        yield int(number), pack_rows(batch)
+        stay = numbers[len(removed.node) :] == number
+        known = removed_batch(rows[len(removed.node) :][stay], copies=gone[stay] + 1)
+        yield int(number), pa.Table.from_batches([batch, known]).combine_chunks().to_batches()[0]
 
 
 def drop_duplicates(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
     """Give a piece the state in which its duplicates are dropped."""
     together = Messages.unpack(messages)
-    piece = drop(work, together.piece, "duplicates", together.tables)
+    tables = [
+        pa.ipc.open_stream(work.store.read_range(value["file"], value["start"], value["stop"])).read_all()
+        for value in together.values
+    ]
+    piece = drop(work, together.piece, "duplicates", tables).having(deduplicated=together.piece.files["documents"])
     work.progress("deduplicate", piece.rows, piece.text_bytes)
     yield number, piece.pack()
 

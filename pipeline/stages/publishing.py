@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import manifest
 from pipeline.document import SCHEMA
+from pipeline.earlier import INDEX, index_schema
 from pipeline.examples import choose, merge
-from pipeline.ledger import ledger_part, ledger_schema, numeric_columns
+from pipeline.ledger import LATER, ledger_part, ledger_schema, numeric_columns
 from pipeline.shards import ShardInfo, index_files
 from pipeline.stages.packing import read_ids
 from pipeline.stages.similar import draws
 from pipeline.stages.state import drop, removed_batch
-from pipeline.stages.work import Message, Messages, Piece, Work, pack
+from pipeline.stages.work import Message, Messages, Piece, Work, pack, whole
 from pipeline.statistics import Tally, tally
 from pipeline.tokens import Tokenizer
 
@@ -43,23 +45,42 @@ def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
         documents = documents.filter(kept).select(KEPT_SCHEMA.names).cast(KEPT_SCHEMA)
         work.store.write_table(f"{name}-documents.parquet", documents)
         work.store.write_table(f"{name}-ledger.parquet", ledger)
+        if work.plan.deduplicates:
+            work.store.write_table(f"{name}-index.parquet", _index(work, piece, ledger))
         written = work.store.read_table(f"{name}-ledger.parquet")
         bounds = {rule.name: rule.column for rule in work.plan.rules(piece.corpus)}
         rules = {piece.corpus: list(bounds)}
+        by_source = [piece.corpus] if work.plan.corpus(piece.corpus).read.format not in ("text", "code") else []
         drawn = draws(work, piece, np.arange(piece.rows))
         work.store.write_json(f"{name}-examples.json", choose(written, drawn, work.text(piece), bounds))
-        work.store.write_json(f"{name}.json", asdict(tally(written, rules, numeric_columns(work.plan))))
+        work.store.write_json(f"{name}.json", asdict(tally(written, rules, numeric_columns(work.plan), by_source)))
     work.progress("finish", piece.rows, piece.text_bytes)
     yield number, piece.having(finished=name).pack()
+
+
+def _index(work: Work, piece: Piece, ledger: pa.Table) -> pa.Table:
+    """Return what later runs must know of the documents that deduplication kept: see `pipeline.earlier`."""
+    reason = ledger.column("reason")
+    compared = pc.or_(reason.is_null(), pc.is_in(reason, pa.array(LATER)))
+    rows = np.flatnonzero(np.asarray(compared))
+    before = whole(work.store.read_table(piece.files["deduplicated"], ["text"]), "text")
+    elsewhere = np.asarray(reason.is_null())
+    if piece.files["deduplicated"] != piece.files["documents"]:
+        elsewhere &= np.asarray(pc.equal(before, work.text(piece)))
+    columns = {"text": pc.if_else(pa.array(elsewhere), pa.scalar(None, pa.large_string()), before)}
+    columns |= {name: whole(ledger, name) for name in ("id", "source", "characters")}
+    measured = work.store.read_table(piece.files["measured"], None)
+    for name in ("content_hash", "bands"):
+        hashed = name in measured.column_names
+        columns[name] = whole(measured, name) if hashed else pa.nulls(piece.rows, INDEX.field(name).type)
+    schema = index_schema(work.plan.recipe)
+    return pa.table([columns[field.name].take(pa.array(rows)) for field in schema], schema=schema)
 
 
 def _cut(work: Work, piece: Piece, cut: float) -> Piece:
     batch = read_ids(work, piece)
     rows = np.asarray(batch.column("row"))[np.asarray(batch.column("draw")) >= cut]
-    nothing = pa.nulls(len(rows), pa.string())
-    removed = removed_batch(rows, ["mixture"] * len(rows), nothing, nothing, np.full(len(rows), np.nan))
-    similarity = removed.schema.get_field_index("similarity")
-    removed = removed.set_column(similarity, removed.schema.field(similarity), pa.nulls(len(rows), pa.float32()))
+    removed = removed_batch(rows, reason=["mixture"] * len(rows))
     return drop(work, piece, "mixed", [pa.Table.from_batches([removed])])
 
 
@@ -99,7 +120,7 @@ def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     pieces = together.pieces
     files: dict[str, str] = {}
     for part, piece in enumerate(pieces):
-        for folder in ("documents", "ledger"):
+        for folder in ("documents", "ledger", *(["index"] if work.plan.deduplicates else [])):
             files[f"{folder}/part-{part:05}.parquet"] = f"{piece.files['finished']}-{folder}.parquet"
     for part, piece in enumerate(p for p in pieces if "rejects" in p.files):
         files[f"rejects/part-{part:05}.parquet"] = piece.files["rejects"]
@@ -114,7 +135,7 @@ def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     tokenizer = work.store.read(pieces[0].files["tokenizer"])
     about = {"recipe": work.plan.recipe.to_json(), "run": work.plan.key}
     written = index_files(infos, tokenizer, Tokenizer.from_json(tokenizer).end_of_text, about)
-    for folder in ("documents", "ledger", "rejects", "shards"):
+    for folder in ("documents", "index", "ledger", "rejects", "shards"):
         wanted = {*files, *(f"shards/{name}" for name in written)}
         for name in store.names(folder):
             if name not in wanted:

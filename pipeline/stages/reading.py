@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from filters.rule import decide
 from filters.signal import measure
 from pipeline.document import REJECTS, SCHEMA, Reject, rejects_batch
+from pipeline.earlier import sketching
 from pipeline.edit import edit
 from pipeline.ledger import STATE
 from pipeline.plugins import GIVEN
@@ -86,7 +87,14 @@ def measure_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Me
     piece = Messages.unpack(messages).piece
     signals = work.plan.signals(piece.corpus)
     name = (
-        work.key("measured", piece.files["documents"], [s.name for s in signals], work.plan.plugin_digest) + ".parquet"
+        work.key(
+            "measured",
+            piece.files["documents"],
+            [s.name for s in signals],
+            work.plan.plugin_digest,
+            sketching(work.plan.recipe),
+        )
+        + ".parquet"
     )
     if not work.store.exists(name):
         given = sorted({column for signal in signals for column in signal.reads if column in GIVEN})

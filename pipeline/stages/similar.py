@@ -137,8 +137,13 @@ def thin_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Mess
     for number in np.unique(numbers):
         mine = np.flatnonzero(numbers == number)
         who = pa.array(kept[mine])
-        reasons = ["semantic_duplicate"] * len(mine)
-        batch = removed_batch(rows[mine], reasons, column["id"].take(who), column["source"].take(who), cosine[mine])
+        batch = removed_batch(
+            rows[mine],
+            reason=["semantic_duplicate"] * len(mine),
+            survivor=column["id"].take(who),
+            survivor_source=column["source"].take(who),
+            similarity=cosine[mine],
+        )
         yield int(number), pack_rows(batch)
 
 

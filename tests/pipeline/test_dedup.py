@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 from filters.kernels import near
 from filters.kernels.shingles import is_unspaced
 from filters.sketch import bands, content_hash, shingles
-from pipeline.dedup import LINK, ROW, VALUE_BYTES, Members, Removed, components, hash_rows, links, walk
+from pipeline.components import Components
+from pipeline.dedup import LINK, Members, Removed, hash_rows, links, walk
 
 
 @dataclass
@@ -41,6 +43,8 @@ def sketch(texts: list[str], nodes: np.ndarray | None = None, priority: list[int
     members = Members(
         component=np.zeros(len(texts), np.int64),
         node=np.arange(len(texts), dtype=np.int64) if nodes is None else nodes,
+        fixed=np.zeros(len(texts), np.int8),
+        preference=np.zeros(len(texts)),
         priority=np.array(priority or [0] * len(texts), np.int32),
         characters=np.array([len(text) for text in texts], np.int64),
         content=np.frombuffer(b"".join(content.to_pylist()), np.uint8).reshape(-1, 16),
@@ -56,6 +60,8 @@ def take(members: Members, rows: np.ndarray, component: np.ndarray | None = None
     return Members(
         component=members.component[rows] if component is None else component,
         node=members.node[rows],
+        fixed=members.fixed[rows],
+        preference=members.preference[rows],
         priority=members.priority[rows],
         characters=members.characters[rows],
         content=members.content[rows],
@@ -71,23 +77,31 @@ def deduplicate(
     """Do what the graph does: hash pieces, link buckets, connect, walk; everything arrives in a random order."""
     random = np.random.default_rng(seed)
     members, count = sketched.members, len(sketched.members.node)
-    by_bucket: dict[int, list[bytes]] = {}
+    order = np.argsort(members.node)  # a document is its place among all while hashes meet
+    by_bucket: list[list[np.ndarray]] = [[] for _ in range(buckets)]
     bounds = np.linspace(0, count, pieces + 1).astype(int)
     for start, stop in random.permutation(np.column_stack([bounds[:-1], bounds[1:]])):
-        column = sketched.bands.slice(start, stop - start) if threshold is not None else None
-        content = sketched.content.slice(start, stop - start)
-        for bucket, value in hash_rows(members.node[start:stop], content, column, buckets):
-            by_bucket.setdefault(bucket, []).append(value)
-    found = [link for values in by_bucket.values() for link in links(shuffled(values, random))]
-    nodes, roots = components(shuffled(found, random))
-    order = np.argsort(members.node)
-    rows = order[np.searchsorted(members.node, nodes, sorter=order)]
-    mixed = random.permutation(len(rows))
-    return walk(take(members, rows[mixed], roots[mixed]), threshold)
+        mine = pa.array(order[start:stop])
+        column = sketched.bands.take(mine) if threshold is not None else None
+        places, rows = hash_rows(np.arange(start, stop), sketched.content.take(mine), column, buckets)
+        for bucket, (first, last) in enumerate(pairwise(places.tolist())):
+            by_bucket[bucket].append(rows[first:last])
+    found = []
+    for parts in by_bucket:
+        rows = np.concatenate([parts[index] for index in random.permutation(len(parts))])
+        found.append(links(rows["hash"], rows["row"].astype(np.int64)))
+    nodes, roots = components([found[index] for index in random.permutation(len(found))], count)
+    mixed = random.permutation(len(nodes))
+    return walk(take(members, order[nodes[mixed]], roots[mixed]), threshold)
 
 
-def shuffled(values: list[bytes], random: np.random.Generator) -> list[bytes]:
-    return [values[index] for index in random.permutation(len(values))]
+def components(found: list[np.ndarray], documents: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (linked documents, sorted; the number of each one's component)."""
+    merged = Components(documents)
+    for step in (merged.mark, merged.join):
+        for links_of in found:
+            step(links_of)
+    return merged.within(0, documents)
 
 
 def same(one: Removed, other: Removed) -> bool:
@@ -230,54 +244,82 @@ def test_components_are_those_of_a_naive_merge(values):
     for one, other in [link for value in values for link in value]:
         touched = [group for group in groups if one in group or other in group]
         groups = [group for group in groups if group not in touched] + [{one, other}.union(*touched)]
-    expected = sorted((node << 33, min(group) << 33) for group in groups for node in group)
-    packed = [(np.array(value, LINK).reshape(-1, 2) << 33).tobytes() for value in values]
-    nodes, roots = components(packed)
-    assert list(zip(nodes.tolist(), roots.tolist(), strict=True)) == expected
+    packed = [np.array(value, LINK).reshape(-1, 2) for value in values]
+    nodes, roots = components(packed, 41)
+    assert nodes.tolist() == sorted(node for group in groups for node in group)
+    by_root: dict[int, set[int]] = {}
+    for node, root in zip(nodes.tolist(), roots.tolist(), strict=True):
+        by_root.setdefault(root, set()).add(node)
+    assert sorted(by_root.values(), key=min) == sorted(groups, key=min)
+    assert all(nodes[root] == min(group) for root, group in by_root.items())  # whatever came first
+    merged = Components(41)
+    for step in (merged.mark, merged.join):
+        for one in packed:
+            step(one)
+    cuts = [0, 7, 7, 30, 41]
+    parts = [merged.within(start, stop) for start, stop in pairwise(cuts)]
+    assert [
+        start + row for (rows, _), start in zip(parts, cuts, strict=False) for row in rows.tolist()
+    ] == nodes.tolist()
+    assert [root for _, part in parts for root in part.tolist()] == roots.tolist()
 
 
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30)), max_size=60), st.integers(1, 5))
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30)), max_size=60), st.integers(0, 31))
 @settings(max_examples=200, deadline=None)
-def test_links_of_a_bucket_are_a_forest_that_joins_equal_hashes(rows, parts):
-    packed = np.array([(hash_, node) for hash_, node in rows], ROW)
-    values = [part.tobytes() for part in np.array_split(packed, parts)]
-    found = np.concatenate([np.zeros((0, 2), LINK), *(np.frombuffer(v, LINK).reshape(-1, 2) for v in links(values))])
+def test_links_of_a_bucket_are_a_forest_that_joins_equal_hashes_of_new_documents(rows, fresh):
     by_hash: dict[int, list[int]] = {}
     for hash_, node in rows:
         by_hash.setdefault(hash_, []).append(node)
-    naive_links = [(run[0], node) for run in by_hash.values() if len(run) > 1 for node in run]
-    nodes, roots = components([np.array(naive_links, LINK).reshape(-1, 2).tobytes()])
-    assert found.tolist() == [
-        [root, node] for node, root in zip(nodes.tolist(), roots.tolist(), strict=True) if node != root
-    ]
+    naive = [(run[0], node) for run in by_hash.values() if max(run) >= fresh for node in run if node != run[0]]
+    found = links(np.array([h for h, _ in rows], np.uint64), np.array([n for _, n in rows], np.int64), fresh)
+    nodes, roots = components([np.array(naive, LINK).reshape(-1, 2)], 31)
+    expected = [[int(nodes[root]), node] for node, root in zip(nodes.tolist(), roots.tolist(), strict=True)]
+    assert found.tolist() == [pair for pair in expected if pair[0] != pair[1]]
 
 
-def test_values_are_small_and_hold_every_row_once():
+def test_every_row_is_in_the_bucket_of_its_hash_once():
     random = np.random.default_rng(3)
     numbers = random.integers(0, 1 << 63, (20_000, 14), dtype=np.uint64)
     column = pa.array([row.tobytes() for row in numbers], pa.binary(112), mask=np.arange(20_000) % 10 == 0)
     content = pa.array([random.bytes(16) for _ in range(20_000)], pa.binary(16))
-    nodes = np.arange(20_000, dtype=np.int64) + (7 << 32)
-    found = list(hash_rows(nodes, content, column, 3))
-    assert max(len(value) for _, value in found) <= VALUE_BYTES
-    assert len(found) > 3
-    rows = np.concatenate([np.frombuffer(value, ROW) for _, value in found])
+    bounds, rows = hash_rows(np.arange(20_000), content, column, 3)
     with_bands = np.arange(20_000) % 10 != 0
-    expected = [
-        (int(h), int(n)) for n, hashes in zip(nodes[with_bands], numbers[with_bands], strict=True) for h in hashes
-    ]
-    expected += [(int.from_bytes(content[i].as_py()[:8], "little"), int(nodes[i])) for i in np.flatnonzero(~with_bands)]
+    expected = [(int(h), n) for n in np.flatnonzero(with_bands).tolist() for h in numbers[n]]
+    expected += [(int.from_bytes(content[i].as_py()[:8], "little"), int(i)) for i in np.flatnonzero(~with_bands)]
     assert sorted(rows.tolist()) == sorted(expected)
-    by_bucket = [(bucket, hash_) for bucket, value in found for hash_ in np.frombuffer(value, ROW)["hash"].tolist()]
-    assert len({hash_ for _, hash_ in by_bucket}) == len(set(by_bucket))
+    for bucket, (start, stop) in enumerate(pairwise(bounds)):
+        assert (rows["hash"][start:stop] % 3 == bucket).all()
+        assert stop > start
 
 
 def test_nothing_comes_of_nothing():
     empty = sketch([])
-    assert list(hash_rows(empty.members.node, empty.content, empty.bands, 4)) == []
-    assert list(links([])) == []
-    assert [array.tolist() for array in components([])] == [[], []]
+    bounds, rows = hash_rows(np.zeros(0, np.int64), empty.content, empty.bands, 4)
+    assert (bounds.tolist(), len(rows)) == ([0] * 5, 0)
+    assert len(links(np.zeros(0, np.uint64), np.zeros(0, np.int64))) == 0
+    assert [array.tolist() for array in components([], 5)] == [[], []]
     assert len(walk(Members.concat([Members.from_batch(empty.members.to_batch())]), 0.8).node) == 0
+
+
+def test_what_an_earlier_run_kept_stays_and_comes_first():
+    base = " ".join(VOCABULARY[:60])
+    texts = [base, base + " and so", base + " and so on and on", base + " and so on and on", "a b c d e", "a b c d e"]
+    members = sketch(texts).members
+    fixed = Members(**{**vars(members), "fixed": np.array([1, 1, 0, 0, 1, 1], np.int8)})
+    removed = walk(fixed, 0.8)
+    assert removed.node.tolist() == [2, 3]
+    assert removed.survivor.tolist() == [1, 1]
+    assert walk(fixed, None).node.tolist() == [3]
+
+
+def test_the_preferred_stays_before_priority_and_length():
+    base = " ".join(VOCABULARY[:60])
+    members = sketch([base + " and", base, base + " and so on"], priority=[0, 1, 1]).members
+    for best in range(3):
+        preference = np.where(np.arange(3) == best, -1.0, np.inf)
+        removed = walk(Members(**{**vars(members), "preference": preference}), 0.8)
+        assert set(removed.survivor.tolist()) == {best}
+        assert len(removed.node) == 2
 
 
 def test_members_come_back_from_a_batch_and_from_their_parts():
@@ -303,7 +345,7 @@ def test_exact_members_have_no_bands_and_travel_too():
 
 def test_hashes_of_another_type_are_refused():
     with pytest.raises(TypeError, match="fixed-size binary column of whole 64-bit numbers, not binary"):
-        list(hash_rows(np.zeros(1, np.int64), pa.array([b"x" * 16], pa.binary()), None, 4))
+        hash_rows(np.zeros(1, np.int64), pa.array([b"x" * 16], pa.binary()), None, 4)
 
 
 @given(st.lists(st.sets(st.integers(0, 60), max_size=40), min_size=2, max_size=2), st.floats(0.01, 1))
@@ -332,6 +374,8 @@ def test_a_hash_that_everybody_shares_costs_no_square_and_spoils_no_law():
     members = Members(
         component=np.zeros(count, np.int64),
         node=np.arange(count),
+        fixed=np.zeros(count, np.int8),
+        preference=np.zeros(count),
         priority=np.zeros(count, np.int32),
         characters=count - np.arange(count),
         content=random.integers(0, 256, (count, 16), dtype=np.uint8),

@@ -61,9 +61,11 @@ def test_a_report_is_a_function_of_its_manifest():
         "recipe": {"corpora": {"a": {"read": {"format": "text", "paths": ["*"]}}}},
         "documents": {"read": 0, "kept": 0, "dropped": {}, "rejected": 0},
         "corpora": {},
+        "alarms": [{"corpus": "a", "source": "<b>", "compared": 30, "duplicates": 30}],
         "statistics": {"outcomes": {}, "rules": {}, "histograms": {}, "edits": {}},
     }
     assert render(manifest, {}) == render(manifest, {})
+    assert "lost 30 of 30 documents as duplicates (100.0%)" in render(manifest, {})
 
 
 def test_a_funnel_shows_every_step_and_its_share():

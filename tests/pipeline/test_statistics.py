@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.statistics import Tally, bin_edges, bins_of, documents, tally
+from pipeline.statistics import Tally, alarms, bin_edges, bins_of, documents, tally
 
 ROWS = st.lists(
     st.tuples(
@@ -29,6 +29,7 @@ def ledger(rows):
     return pa.table(
         {
             "corpus": pa.array(corpus, pa.string()),
+            "source": pa.array([f"{c % 3}.jsonl" for c in characters], pa.string()),
             "reason": pa.array(reason, pa.string()),
             "decision": pa.array(["kept" if r is None else "dropped" for r in reason], pa.string()),
             "language": pa.array(language, pa.string()),
@@ -43,12 +44,23 @@ def ledger(rows):
 
 
 def tallied(rows):
-    return tally(ledger(rows), {"web": ["rule"]}, ["value"])
+    return tally(ledger(rows), {"web": ["rule"]}, ["value"], ["web"])
 
 
 @given(ROWS, st.integers(0, 40))
 def test_the_whole_tallies_to_the_sum_of_its_parts(rows, at):
     assert tallied(rows) == tallied(rows[:at]) + tallied(rows[at:])
+
+
+def test_a_corpus_or_a_file_that_deduplication_wipes_out_is_told():
+    lost, kept = ("web", "exact_duplicate", "en", 0, None, None), ("web", None, "en", 1, None, None)
+    books = ("books", "exact_duplicate", "en", 0, None, None)
+    counted = tallied([lost] * 30 + [kept] * 60 + [books] * 19 + [("web", "gopher.words", "en", 0, None, None)] * 9)
+    assert alarms(counted, 0.9) == [{"corpus": "web", "source": "0.jsonl", "compared": 30, "duplicates": 30}]
+    assert [one["source"] for one in alarms(counted, 0.3)] == [None, "0.jsonl"]
+    assert alarms(counted + tallied([books]), 0.9)[1] == {
+        "corpus": "books", "source": None, "compared": 20, "duplicates": 20,
+    }  # fmt: skip
 
 
 @given(ROWS)
