@@ -25,7 +25,8 @@ import pyarrow as pa
 import tiktoken
 import zstandard
 
-from pipeline.tokens import OURS, Tokenizer, splitting, train_tokenizer
+from pipeline.tokens import OURS, Tokenizer, splitting
+from pipeline.vocabulary import train_tokenizer
 
 FILES = ("web/truth.jsonl.zst", "books/books.jsonl.zst", "code/trees.jsonl.zst", "multilingual/text.jsonl.zst")
 VOCABULARY = 32_768

@@ -31,7 +31,8 @@ import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from pipeline.shards import Shards, index_files, write_shard
-from pipeline.tokens import Tokenizer, train_tokenizer
+from pipeline.tokens import Tokenizer
+from pipeline.vocabulary import train_tokenizer
 from train.attention import LatentCache
 from train.balance import expert_layers, loads, max_violation
 from train.config import Config, ModelConfig, preset

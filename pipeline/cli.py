@@ -124,7 +124,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from pipeline.run import described
 
     try:
-        print(described(make_plan(load(arguments.recipe), ".")))
+        print(described(make_plan(load(arguments.recipe), ".")[0]))
     except (RecipeError, SourceError, EarlierRunError) as error:
         return fail(str(error))
     return 0

@@ -107,11 +107,6 @@ def find(recipe: Recipe) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def runs(parts: tuple[Part, ...]) -> dict[str, str]:
-    """Return the earlier runs by their keys, as the recipe names them."""
-    return {part.key: part.run for part in parts}
-
-
 def _compare(run: str, metadata: Mapping[bytes, bytes], ours: Mapping[str, object]) -> None:
     theirs = json.loads(metadata.get(SKETCH, b"{}"))
     for name, value in ours.items():

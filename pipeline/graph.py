@@ -7,12 +7,12 @@ is a side input, and every branch reaches the last transform. Such a graph runs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.plan import Plan
+from pipeline.plan import Lists, Plan
 
 Message = tuple[int, bytes]
 Messages = tuple[int, Iterable[bytes]]
@@ -43,8 +43,8 @@ class ToOne(beam.DoFn):
         yield 0, element[1]
 
 
-def build(pipeline: beam.Pipeline, plan: Plan) -> None:
-    """Add the stages of a plan to a Beam pipeline."""
+def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
+    """Add the stages of a plan to a Beam pipeline; what it reads is in the files that `lists` names."""
     shipped = plan.to_json()
 
     def each(messages: beam.PCollection, label: str, stage: str) -> beam.PCollection:
@@ -62,27 +62,25 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
         ]
         return together(label, stage, *keyed)
 
-    # the largest units first, so that none is started when all others are done
-    order = sorted(range(len(plan.units)), key=lambda number: (-plan.units[number].size, number))
-    units = [(number, plan.units[number].to_json().encode()) for number in order]
-    created = pipeline | "Name work units" >> beam.Create(units, reshuffle=False).with_output_types(tuple[int, bytes])
-    read = together("Read and edit", "read_unit", created)
+    def listed(what: str, names: Sequence[str]) -> beam.PCollection:
+        named = beam.Create([(number, name.encode()) for number, name in enumerate(names)], reshuffle=False)
+        lists = pipeline | f"Name lists of {what}" >> named.with_output_types(tuple[int, bytes])
+        return each(lists, f"Name {what}", "name_listed")
+
+    read = together("Read and edit", "read_unit", listed("work units", lists.units))
     pieces = each(together("Measure", "measure_piece", read), "Decide", "decide_piece")
 
     if plan.deduplicates:
         hashes = [each(pieces, "Hash", "hash_piece")]
         if plan.earlier:
-            parts = [(number - len(plan.earlier), part.to_json().encode()) for number, part in enumerate(plan.earlier)]
-            named = pipeline | "Name earlier runs" >> beam.Create(parts, reshuffle=False).with_output_types(
-                tuple[int, bytes]
-            )
-            hashes.append(together("Hash earlier runs", "hash_earlier", named))
+            hashes.append(together("Hash earlier runs", "hash_earlier", listed("earlier runs", lists.parts)))
         links = together("Link equal hashes", "link_bucket", all_in_one("Share out hashes", "share_out", *hashes))
         members = all_in_one("Connect components", "connect", links)
         gathered = together("Gather members", "gather_members", pieces, members)
         removed = together("Find duplicates", "walk_bucket", all_in_one("Share out members", "share_out", gathered))
         pieces = together("Drop duplicates", "drop_duplicates", pieces, removed)
 
+    limits = all_in_one("Set limits", "set_limits", each(pieces, "Count survivors", "count_survivors"))
     if plan.recipe.sample.semantic is not None:
         embedded = each(pieces, "Embed", "embed_piece")
         centres = all_in_one("Fit clusters", "fit_clusters", embedded)
@@ -90,15 +88,23 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
         similar = together("Find semantic duplicates", "thin_bucket", assigned)
         pieces = together("Drop semantic duplicates", "drop_similar", embedded, similar)
 
-    tokenizer = all_in_one("Make tokenizer", "make_tokenizer", pieces)
-    tokenised = together("Tokenise", "tokenise_piece", pieces, tokenizer)
-    mixture = all_in_one("Reach mixture", "mix", tokenised)
-    finished = together("Finish pieces", "finish_piece", tokenised, mixture)
-    shards = together("Pack shards", "pack_shard", each(finished, "Send to shards", "send_to_shards"))
+    words = together("Count words", "count_piece", pieces, limits)
+    tokenised = together("Tokenise", "tokenise_piece", pieces, all_in_one("Make tokenizer", "make_tokenizer", words))
+
+    cuts = []
+    if plan.recipe.sample.mixture:
+        weights = together("Add weights", "add_weights", each(tokenised, "Weigh", "weigh_piece"))
+        inside = together("Look in open bins", "look_in_bin", tokenised, all_in_one("Open bins", "open_bins", weights))
+        cuts.append(all_in_one("Reach mixture", "reach_mixture", inside))
+    finished = together("Finish pieces", "finish_piece", tokenised, *cuts)
+
+    places = all_in_one("Fill shards", "fill_shards", each(finished, "Cut pieces", "cut_piece"))
+    sent = together("Send to shards", "send_to_shards", finished, places)
+    shards = together("Pack shards", "pack_shard", sent)
     all_in_one("Publish", "publish", finished, shards)
 
 
-def run(plan: Plan, workers: int, options: list[str]) -> None:
+def run(plan: Plan, lists: Lists, workers: int, options: list[str]) -> None:
     """Run a plan to its end: on the embedded runner with `workers` processes, or as Beam's own `options` say."""
     given = list(options)
     if not any(option.startswith("--runner") for option in given):
@@ -110,5 +116,5 @@ def run(plan: Plan, workers: int, options: list[str]) -> None:
     if "--save_main_session" not in given:
         given.append("--no_save_main_session")
     pipeline = beam.Pipeline(options=PipelineOptions(given))
-    build(pipeline, plan)
+    build(pipeline, plan, lists)
     pipeline.run().wait_until_finish()

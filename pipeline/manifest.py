@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline import statistics
-from pipeline.earlier import runs
 from pipeline.plan import Plan
 from pipeline.shards import ShardInfo
 from pipeline.statistics import Tally
@@ -85,10 +84,10 @@ def make(
             for name, counts in corpora.items()
         },
         "alarms": statistics.alarms(tally, plan.recipe.deduplicate.alarm) if plan.recipe.deduplicate else [],
-        "earlier": runs(plan.earlier),
+        "earlier": {run["key"]: name for name, run in plan.earlier.items()},
         "statistics": asdict(tally),
         "shards": [asdict(shard) for shard in shards],
-        "sources": [[unit.corpus, plan.name_of(unit.path), unit.start, unit.stop, unit.size] for unit in plan.units],
+        "sources": plan.sources,
     }
 
 

@@ -1,29 +1,45 @@
 """The plan: what a recipe comes to on the files that are there now: work units, signals, rules, and the keys of stages.
 
-A plan is a plain value; workers get it as JSON. Its key changes when the code, the recipe or a source changes.
+A plan is a plain value; workers get it as JSON, without its units: each of those travels to the worker that reads it. Its
+key changes when the code, the recipe or a source changes.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata, resources
+from typing import Any
+
+import pyarrow as pa
 
 from filters.kernels.shingles import Hashing, hashing
 from filters.presets import PRESETS, SETS
 from filters.rule import Rule
 from filters.signal import Signal, needed
 from filters.sketch import sketches
-from pipeline.earlier import Part, find, runs
+from pipeline.earlier import Part, find
 from pipeline.plugins import GIVEN, writers
 from pipeline.read import Source, Unit, units
 from pipeline.recipe import Corpus, Near, Recipe
-from pipeline.store import digest
+from pipeline.store import Store, digest
 
 ALWAYS = ("characters", "words", "language", "language_score")
 """Columns measured for every document whatever the rules: the report counts by them."""
+LISTED = 1024
+"""Units of work that one list names."""
+SOURCES = pa.schema(
+    [
+        pa.field("corpus", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("start", pa.int64()),
+        pa.field("stop", pa.int64()),
+        pa.field("bytes", pa.int64()),
+    ]
+)
+"""What `sources.parquet` says of each unit of work."""
 HASHES = ("content_hash", "bands")
 """Columns that only the deduplication reads: not part of the ledger."""
 EARLIER_BYTES = 4000
@@ -50,19 +66,16 @@ def _python_files(folder: resources.abc.Traversable) -> Iterable[resources.abc.T
 
 @dataclass(frozen=True)
 class Plan:
-    """One recipe, the units of its sources in canonical order, and the run folder they go to."""
+    """One recipe, the run folder it goes to, and what there is to read."""
 
     root: str
     recipe: Recipe
-    units: tuple[Unit, ...]
-    earlier: tuple[Part, ...] = ()
-
-    @functools.cached_property
-    def key(self) -> str:
-        """Digest of everything the run's results depend on."""
-        plugins = [self._plugin_bytes(path) for path in self.recipe.plugins]
-        units = [self.unit_key(unit) for unit in self.units]
-        return digest(code(), self.recipe.to_json(), *plugins, units, sorted(runs(self.earlier)))
+    key: str = ""
+    """Digest of everything the run's results depend on."""
+    sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of each corpus its files, units of work, and bytes."""
+    earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of each earlier run, as the recipe names it, its key, parts and documents."""
 
     def unit_key(self, unit: Unit) -> list[object]:
         return [unit.corpus, unit.format, self.name_of(unit.path), unit.start, unit.stop, unit.columns, unit.version]
@@ -121,7 +134,8 @@ class Plan:
     @property
     def source_bytes(self) -> int:
         """Bytes of all sources, those of earlier runs by their documents: what buckets are counted by."""
-        return sum(unit.size for unit in self.units) + sum(part.rows * EARLIER_BYTES for part in self.earlier)
+        read = sum(source["bytes"] for source in self.sources.values())
+        return int(read + sum(run["rows"] * EARLIER_BYTES for run in self.earlier.values()))
 
     @property
     def near(self) -> float | None:
@@ -141,12 +155,14 @@ class Plan:
         return order.index(corpus)
 
     def to_json(self) -> str:
+        recipe = json.loads(self.recipe.to_json())
         value = {
             "root": self.root,
-            "recipe": json.loads(self.recipe.to_json()),
+            "recipe": recipe,
             "base": self.recipe.base,
-            "units": [unit.to_json() for unit in self.units],
-            "earlier": [part.to_json() for part in self.earlier],
+            "key": self.key,
+            "sources": self.sources,
+            "earlier": self.earlier,
         }
         return json.dumps(value, sort_keys=True)
 
@@ -154,18 +170,71 @@ class Plan:
     def from_json(text: str) -> Plan:
         value = json.loads(text)
         recipe = Recipe.model_validate({**value["recipe"], "base": value["base"]})
-        units = tuple(Unit.from_json(unit) for unit in value["units"])
-        return Plan(value["root"], recipe, units, tuple(Part.from_json(part) for part in value["earlier"]))
+        return Plan(value["root"], recipe, value["key"], value["sources"], value["earlier"])
 
 
-def make_plan(recipe: Recipe, root: str) -> Plan:
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads, in canonical order: units of its sources, and parts of earlier runs' indexes."""
+
+    units: tuple[Unit, ...]
+    parts: tuple[Part, ...]
+
+
+def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
     """Find the sources of a recipe and split them into units, and the earlier runs.
 
     Raises pipeline.read.SourceError where there are no sources, pipeline.earlier.EarlierRunError where a run is none.
     """
-    found: list[Unit] = []
+    plan, found = Plan(root, recipe), []
+    sources = {}
     for name in sorted(recipe.corpora):
         read = recipe.corpora[name].read
         paths = tuple(recipe.located(path) for path in read.paths)
-        found += units(Source(name, read.format, paths, tuple(recipe.corpora[name].columns.items())))
-    return Plan(root, recipe, tuple(found), find(recipe))
+        own = units(Source(name, read.format, paths, tuple(recipe.corpora[name].columns.items())))
+        files = len({unit.path for unit in own})
+        sources[name] = {"files": files, "units": len(own), "bytes": sum(unit.size for unit in own)}
+        found += own
+    parts = find(recipe)
+    earlier: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        run = earlier.setdefault(part.run, {"key": part.key, "parts": 0, "rows": 0})
+        run |= {"parts": run["parts"] + 1, "rows": run["rows"] + part.rows}
+    depends = [plan.plugin_digest, sorted(run["key"] for run in earlier.values())]
+    key = digest(code(), recipe.to_json(), depends, *(digest(plan.unit_key(unit)) for unit in found))
+    return Plan(root, recipe, key, sources, earlier), Inputs(tuple(found), parts)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Names of files that list what a run reads, so that an engine need not be given all of it at once."""
+
+    units: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+def write_lists(plan: Plan, inputs: Inputs, store: Store) -> Lists:
+    """List the inputs, each with its number: the largest units first, so that none starts when all others are done."""
+    order = sorted(enumerate(inputs.units), key=lambda entry: (-entry[1].size, entry[0]))
+    parts = [(number - len(inputs.parts), asdict(part)) for number, part in enumerate(inputs.parts)]
+
+    def written(kind: str, entries: Sequence[tuple[int, dict[str, Any]]]) -> tuple[str, ...]:
+        names = []
+        for start in range(0, len(entries), LISTED):
+            names.append(f"work/lists/{plan.key}-{kind}-{start // LISTED:05}.json")
+            store.write(names[-1], json.dumps(entries[start : start + LISTED]).encode())
+        return tuple(names)
+
+    return Lists(written("units", [(number, asdict(unit)) for number, unit in order]), written("parts", parts))
+
+
+def sources_table(plan: Plan, inputs: Inputs) -> pa.Table:
+    """Return what was read: a row per unit of work, in canonical order."""
+    columns = {
+        "corpus": [unit.corpus for unit in inputs.units],
+        "source": [plan.name_of(unit.path) for unit in inputs.units],
+        "start": [unit.start for unit in inputs.units],
+        "stop": [unit.stop for unit in inputs.units],
+        "bytes": [unit.size for unit in inputs.units],
+    }
+    return pa.table([pa.array(columns[f.name], f.type) for f in SOURCES], schema=SOURCES)

@@ -34,7 +34,7 @@ class Progress:
 
     def __init__(self, plan: Plan, quiet: bool = False) -> None:
         self._store = Store(plan.root)
-        self._bytes = max(1, sum(unit.size for unit in plan.units))
+        self._bytes = max(1, plan.source_bytes)
         skipped = set() if plan.recipe.sample.semantic else {"embed", "sample"}
         skipped |= set() if plan.deduplicates else {"deduplicate"}
         self._cost = {stage: cost for stage, cost in COST.items() if stage not in skipped}

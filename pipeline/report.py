@@ -40,7 +40,7 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
         loader=PackageLoader("pipeline"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"n": lambda value: f"{value:,}", "safe_text": safe, "percent": lambda value: f"{value:.1%}"}
-    plan = Plan("", Recipe.model_validate(manifest["recipe"]), ())
+    plan = Plan("", Recipe.model_validate(manifest["recipe"]))
     statistics = manifest["statistics"]
     total = {unit: _steps(statistics["outcomes"], unit) for unit in ("documents", "characters", "tokens")}
     corpora = [

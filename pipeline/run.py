@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import manifest
-from pipeline.earlier import EarlierRunError, runs
-from pipeline.plan import Plan, make_plan
+from pipeline.earlier import EarlierRunError
+from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
 from pipeline.recipe import Recipe
 from pipeline.store import Store
@@ -47,7 +47,7 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     """Run a recipe into the folder `out`; take up a broken run there; do nothing if it is finished already."""
     started = time.monotonic()
     try:
-        plan = make_plan(recipe, out)
+        plan, inputs = make_plan(recipe, out)
     except (SourceError, EarlierRunError) as error:
         raise RunError(str(error)) from None
     store = Store(out)
@@ -63,13 +63,15 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     try:
         store.clear_temporary()
         store.write("recipe.yaml", _as_yaml(recipe))
+        lists = write_lists(plan, inputs, store)
+        store.write_table("sources.parquet", sources_table(plan, inputs))
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
     store.remove(manifest.NAME)
     store.remove(manifest.OVER_BUDGET)
     with Progress(plan, quiet), _worker_log(store, workers > 1 and not options):
         try:
-            graph.run(plan, workers, list(options))
+            graph.run(plan, lists, workers, list(options))
         except Exception as error:  # a runner wraps what a stage raised, each in its own way: the last line says it
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise RunError(f"{out}: the run failed: {lines[-1] if lines else type(error).__name__}") from error
@@ -159,11 +161,9 @@ def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:
 def described(plan: Plan) -> str:
     """Return what a plan would read and do, as lines for a terminal."""
     lines = []
-    for name in sorted(plan.recipe.corpora):
-        units = [unit for unit in plan.units if unit.corpus == name]
-        files = {unit.path for unit in units}
-        size = sum(unit.size for unit in units) / 1e6
-        lines.append(f"{name}: {len(files)} file(s) in {len(units)} unit(s) of work, {size:,.1f} MB")
+    for name, source in sorted(plan.sources.items()):
+        size = f"{source['bytes'] / 1e6:,.1f} MB"
+        lines.append(f"{name}: {source['files']} file(s) in {source['units']} unit(s) of work, {size}")
         lines.append(f"  edits: {', '.join(plan.corpus(name).edits) or 'none'}")
         lines.append(f"  signals: {', '.join(signal.name for signal in plan.signals(name))}")
         lines += [f"  rule {rule.name}: {rule}" for rule in plan.rules(name)]
@@ -172,9 +172,8 @@ def described(plan: Plan) -> str:
         keep = plan.recipe.deduplicate.keep if plan.recipe.deduplicate else None
         stays = f", {keep.by if keep.column is None else f'{keep.by} by {keep.column}'} stays" if keep else ""
         lines.append("deduplicate: exact" + (f", near at {near:g}" if near is not None else "") + stays)
-    for name in runs(plan.earlier).values():
-        documents = sum(part.rows for part in plan.earlier if part.run == name)
-        lines.append(f"  against {name}: {documents:,} documents")
+    for name, run in plan.earlier.items():
+        lines.append(f"  against {name}: {run['rows']:,} documents")
     semantic = plan.recipe.sample.semantic
     if semantic:
         lines.append(

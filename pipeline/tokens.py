@@ -1,7 +1,7 @@
-"""Text to token ids and back: byte-level byte-pair encoding, trained here or given.
+"""Text to token ids and back: byte-level byte-pair encoding, trained by us (`pipeline.vocabulary`) or given.
 
-A tokenizer *is* its `tokenizer.json`, as Hugging Face's `tokenizers` reads it; that library trains it and is the truth
-about its ids. `encode` gives the same ids from our own kernels where it can, which is for every byte-level tokenizer
+A tokenizer *is* its `tokenizer.json`, as Hugging Face's `tokenizers` reads it; that library is the truth about its
+ids. `encode` gives the same ids from our own kernels where it can, which is for every byte-level tokenizer
 that splits text as GPT-4 does, and asks the library for the others (`Tokenizer.slow_because` says why).
 Any text comes back unchanged from its ids. A document ends with END_OF_TEXT, which no text can spell.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 
 from filters.kernels import merges, pieces
 from filters.kernels.buffers import PADDING, buffers
@@ -33,9 +33,6 @@ _WIDEST_NARROW = 1 << 16
 """Vocabularies up to this size have ids of two bytes."""
 
 _LARGEST_VOCABULARY = 1 << 24
-
-_LONGEST_TRAINED_PIECE = 256
-"""Characters of a piece that training looks at in one go: a run of a million letters would hold it up for hours."""
 
 
 def splitting(letter: str) -> str:
@@ -56,31 +53,6 @@ LETTERS = {splitting(letter): letter for letter in (OURS, r"\p{L}")}
 
 class TokenizerError(ValueError):
     """A tokenizer cannot be read, or cannot encode every text without loss."""
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> bytes:
-    """Train a tokenizer of at most `vocabulary` tokens and return its tokenizer.json.
-
-    The same texts in the same order give the same bytes. All 256 bytes are tokens, whatever the texts; texts too small
-    for so many merges give fewer.
-    """
-    if vocabulary < 257:
-        raise TokenizerError(f"a vocabulary of {vocabulary} tokens: 256 bytes and the end of text need at least 257")
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(tokenizers.Regex(splitting(OURS)), "isolated")
-    bounded = pre_tokenizers.Split(tokenizers.Regex(f"(?m:.){{1,{_LONGEST_TRAINED_PIECE}}}"), "isolated")
-    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bounded, to_bytes])
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(_BYTE_CHARACTERS),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
-    tokenizer.decoder = decoders.ByteLevel()
-    return str(tokenizer.to_str(pretty=False)).encode()
 
 
 def given_tokenizer(name: str) -> bytes:
@@ -129,7 +101,7 @@ class Tokenizer:
         if self._tables is None or self._letter is None:
             return self.encode_slowly(texts)
         offsets, data = buffers(texts)
-        ends, ids = merges.encode(self._tables, offsets, data, _kinds(self._letter), self.end_of_text)
+        ends, ids = merges.encode(self._tables, offsets, data, kinds(self._letter), self.end_of_text)
         return ends, ids.astype(self.dtype)
 
     def encode_slowly(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -166,8 +138,8 @@ def _byte_characters() -> Iterator[str]:
             others += 1
 
 
-_BYTE_CHARACTERS = tuple(_byte_characters())
-_BYTE_OF = {ord(character): byte for byte, character in enumerate(_BYTE_CHARACTERS)}
+BYTE_CHARACTERS = tuple(_byte_characters())
+_BYTE_OF = {ord(character): byte for byte, character in enumerate(BYTE_CHARACTERS)}
 
 
 def _document(data: bytes) -> dict[str, Any]:
@@ -180,7 +152,7 @@ def _document(data: bytes) -> dict[str, Any]:
         raise TokenizerError(f"not a tokenizer.json: {error!r}") from None
     if kind != "BPE":
         raise TokenizerError(f"the tokenizer's model is {kind}; a byte-level BPE is needed, which loses nothing")
-    missing = [byte for byte, character in enumerate(_BYTE_CHARACTERS) if character not in model["vocab"]]
+    missing = [byte for byte, character in enumerate(BYTE_CHARACTERS) if character not in model["vocab"]]
     levels = [step for step in _steps(document) if step.get("type") == "ByteLevel"]
     if missing or not levels:
         what = f"{len(missing)} bytes have no token" if missing else "its pre-tokenizer has no ByteLevel"
@@ -271,7 +243,7 @@ def _tables(model: Mapping[str, Any], tokens: list[bytes]) -> merges.Tables:
     offsets = np.zeros(len(tokens) + 1, np.int64)
     np.cumsum([len(token) for token in tokens], out=offsets[1:])
     tables = merges.Tables(
-        byte_ids=np.array([vocabulary[character] for character in _BYTE_CHARACTERS], np.int32),
+        byte_ids=np.array([vocabulary[character] for character in BYTE_CHARACTERS], np.int32),
         byte_pairs=np.empty((256, 256), np.int64),
         pairs=table,
         token_slots=np.full(_slots(len(tokens)), -1, np.int32),
@@ -295,7 +267,7 @@ _ASSIGNED = ((0, 0xD800), (0xE000, 0x40000), (0xE0000, 0xE1000))
 
 
 @cache
-def _kinds(letter: str) -> np.ndarray:
+def kinds(letter: str) -> np.ndarray:
     """Return the kind of every code point, as the expression engine of `tokenizers` sees it. Costs 0.3 s, once.
 
     Python's own tables, and ours, may be of another Unicode version than that engine's.
@@ -305,16 +277,16 @@ def _kinds(letter: str) -> np.ndarray:
     classes = {rf"[{letter}]": pieces.LETTER, r"\p{N}": pieces.NUMBER, r"\s": pieces.SPACE}
     runs = _split("|".join(f"{one}+" for one in classes), "isolated", every)  # each of one class, or of none
     firsts = "".join(run[0] for run, _ in runs)
-    kinds = np.full(pieces.POINTS, pieces.OTHER)
+    table = np.full(pieces.POINTS, pieces.OTHER)
     for one, kind in classes.items():
         among = np.ones(len(runs), np.bool_)
         for _, (start, end) in _split(one, "removed", firsts):
             among[start:end] = False
         for index in np.flatnonzero(among):
             start, end = runs[index][1]
-            kinds[points[start:end]] = kind
-    kinds[[ord("\r"), ord("\n")]] = pieces.NEWLINE
-    return kinds
+            table[points[start:end]] = kind
+    table[[ord("\r"), ord("\n")]] = pieces.NEWLINE
+    return table
 
 
 def _split(expression: str, behaviour: str, text: str) -> list[tuple[str, tuple[int, int]]]:

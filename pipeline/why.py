@@ -48,7 +48,7 @@ def why(run: str, document: str) -> str:
     Raises RunError where there is no run, and where no document of it has that id or url.
     """
     manifest = open_manifest(run)
-    plan = Plan(run, Recipe.model_validate(manifest["recipe"]), ())
+    plan = Plan(run, Recipe.model_validate(manifest["recipe"]))
     rows = rows_of(run, document)
     if not rows:
         raise RunError(

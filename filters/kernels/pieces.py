@@ -115,3 +115,26 @@ def _space_end(data: np.ndarray, at: int, end: int, kinds: np.ndarray) -> int:
     if at == end or last == start:
         return at
     return last
+
+
+@njit(**JIT)
+def cuts(offsets: np.ndarray, data: np.ndarray, kinds: np.ndarray, longest: int) -> np.ndarray:
+    """Return where the pieces of all texts start, and after them where the last ends: int64 [pieces + 1].
+
+    A piece of more than `longest` characters is cut into pieces of so many.
+    """
+    found = np.empty(1 + offsets[-1] - offsets[0], np.int64)
+    count = 0
+    for text in range(len(offsets) - 1):
+        at, end = offsets[text], offsets[text + 1]
+        while at < end:
+            stop = piece_end(data, at, end, kinds)
+            characters = 0
+            while at < stop:
+                if characters % longest == 0:
+                    found[count] = at
+                    count += 1
+                characters += 1
+                at += decode(data, at)[1]
+    found[count] = offsets[-1]
+    return found[: count + 1]

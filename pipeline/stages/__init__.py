@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline.stages import duplicates, packing, parts, publishing, reading, similar
+from pipeline.stages import duplicates, limits, mixing, packing, parts, publishing, reading, similar, tokenising
 from pipeline.stages.work import Message, Work
 
 STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
     stage.__name__: stage
     for stage in (
+        reading.name_listed,
         reading.read_unit,
         reading.measure_piece,
         reading.decide_piece,
@@ -21,17 +22,26 @@ STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
         duplicates.gather_members,
         duplicates.walk_bucket,
         duplicates.drop_duplicates,
+        limits.count_survivors,
+        limits.set_limits,
         similar.embed_piece,
         similar.fit_clusters,
         similar.assign_piece,
         similar.thin_bucket,
         similar.drop_similar,
-        packing.make_tokenizer,
-        packing.tokenise_piece,
-        packing.mix,
+        tokenising.count_piece,
+        tokenising.make_tokenizer,
+        tokenising.tokenise_piece,
+        mixing.weigh_piece,
+        mixing.add_weights,
+        mixing.open_bins,
+        mixing.look_in_bin,
+        mixing.reach_mixture,
+        publishing.finish_piece,
+        packing.cut_piece,
+        packing.fill_shards,
         packing.send_to_shards,
         packing.pack_shard,
-        publishing.finish_piece,
         publishing.publish,
     )
 }

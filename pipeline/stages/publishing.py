@@ -16,9 +16,8 @@ from pipeline.earlier import INDEX, index_schema
 from pipeline.examples import choose, merge
 from pipeline.ledger import LATER, ledger_part, ledger_schema, numeric_columns
 from pipeline.shards import ShardInfo, index_files
-from pipeline.stages.packing import read_ids
-from pipeline.stages.similar import draws
 from pipeline.stages.state import drop, removed_batch
+from pipeline.stages.tokenising import counted_tokens
 from pipeline.stages.work import Message, Messages, Piece, Work, pack, whole
 from pipeline.statistics import Tally, tally
 from pipeline.tokens import Tokenizer
@@ -29,11 +28,11 @@ KEPT_SCHEMA = pa.schema([*SCHEMA, pa.field("language", pa.string()), pa.field("t
 def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
     """Apply the mixture's cut and write the piece's kept documents, its part of the ledger, and their tally."""
     together = Messages.unpack(messages)
-    (mix,) = (value["file"] for value in together.values)
-    mixed = work.store.read_json(mix)
-    piece = _cut(work, together.piece, mixed["cuts"][together.piece.corpus]).having(mix=mix)
+    piece = together.piece
+    for value in together.values:
+        piece = _cut(work, piece, work.store.read_json(value["cuts"])[piece.corpus])
     schema = ledger_schema(work.plan)
-    depends = [piece.files.get(s, "") for s in ("documents", "measured", "decided", "state", "clusters", "ids")]
+    depends = [piece.files.get(s, "") for s in ("documents", "measured", "decided", "state", "clusters", "tokens")]
     name = work.key("finished", depends, schema.names)
     if not work.store.exists(f"{name}.json"):
         ledger = ledger_part(schema, piece.rows, _columns(work, piece))
@@ -51,7 +50,7 @@ def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
         bounds = {rule.name: rule.column for rule in work.plan.rules(piece.corpus)}
         rules = {piece.corpus: list(bounds)}
         by_source = [piece.corpus] if work.plan.corpus(piece.corpus).read.format not in ("text", "code") else []
-        drawn = draws(work, piece, np.arange(piece.rows))
+        drawn = work.columns(piece, "tokens", ["draw"]).column("draw").to_numpy()
         work.store.write_json(f"{name}-examples.json", choose(written, drawn, work.text(piece), bounds))
         work.store.write_json(f"{name}.json", asdict(tally(written, rules, numeric_columns(work.plan), by_source)))
     work.progress("finish", piece.rows, piece.text_bytes)
@@ -78,8 +77,8 @@ def _index(work: Work, piece: Piece, ledger: pa.Table) -> pa.Table:
 
 
 def _cut(work: Work, piece: Piece, cut: float) -> Piece:
-    batch = read_ids(work, piece)
-    rows = np.asarray(batch.column("row"))[np.asarray(batch.column("draw")) >= cut]
+    rows, _, draws = counted_tokens(work, piece)
+    rows = rows[draws >= cut]
     removed = removed_batch(rows, reason=["mixture"] * len(rows))
     return drop(work, piece, "mixed", [pa.Table.from_batches([removed])])
 
@@ -91,8 +90,6 @@ def _columns(work: Work, piece: Piece) -> dict[str, Any]:
             names = None if stage != "documents" else [*SCHEMA.names[:-2], "edits", "characters_read"]
             table = work.store.read_table(piece.files[stage], names)
             columns |= {name: table.column(name) for name in table.column_names}
-    batch = read_ids(work, piece)
-    columns["draw"] = _scattered(piece.rows, batch.column("row"), batch.column("draw"))
     if "clusters" in piece.files:
         assigned = pa.ipc.open_stream(work.store.read(piece.files["clusters"])).read_next_batch()
         for name in ("cluster", "cluster_cosine"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,12 @@ PIECE_BYTES = 16 << 20
 
 DOCUMENTS = SCHEMA.append(pa.field("edits", pa.list_(pa.string()))).append(pa.field("characters_read", pa.int32()))
 """A document after its edits: with the notes of the edits that changed it, and its length before them."""
+
+
+def name_listed(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
+    """Yield what a list of inputs names, each under its number."""
+    for one, description in work.store.read_json(messages[0].decode()):
+        yield one, json.dumps(description).encode()
 
 
 def read_unit(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:

@@ -13,7 +13,6 @@ from pipeline.stages.state import drop, removed_batch
 from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows, piece_and_row, whole
 from pipeline.store import digest
 from samplers.cluster import assign, fit
-from samplers.draw import draw
 from samplers.embed import Embedder, resolve
 from samplers.semantic import duplicates
 
@@ -40,18 +39,10 @@ def embed_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mess
     if not work.store.exists(name):
         vectors = _embedder(semantic.model).encode(work.text(piece, rows))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
-        arrays = [pa.array(rows), flat, pa.array(draws(work, piece, rows))]
+        arrays = [pa.array(rows), flat, pa.array(work.draws(piece, rows))]
         work.store.write(name, pack_rows(pa.RecordBatch.from_arrays(arrays, names=["row", "vector", "draw"])))
     work.progress("embed", len(rows), piece.text_bytes)
     yield number, piece.having(embedded=name).pack()
-
-
-def draws(work: Work, piece: Piece, rows: np.ndarray) -> np.ndarray:
-    """Return the draw of each row: from the seed, its id, and its text (ids may repeat)."""
-    take = pa.array(rows)
-    ids = whole(work.columns(piece, "documents", ["id"]), "id")
-    content = whole(work.columns(piece, "measured", ["content_hash"]), "content_hash")
-    return draw(work.plan.recipe.seed, ids.take(take), content.take(take))
 
 
 def _read(work: Work, name: str) -> pa.RecordBatch:

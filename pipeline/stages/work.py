@@ -18,12 +18,16 @@ import pyarrow as pa
 
 from pipeline.plan import Plan, code
 from pipeline.store import Store, digest
+from samplers.draw import draw
 
 Message = tuple[int, bytes]
 """What Beam carries: (number of the piece, bucket or shard that it concerns, a packed value)."""
 
 ROW_BITS = 32
 PIECES_PER_UNIT = 4096
+GROUP_UNITS = 64
+GROUP_PIECES = 256
+"""A group of pieces: those of so many units, and of each so many that follow each other. Most units have one or two."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Piece:
 
     def pack(self) -> bytes:
         return json.dumps({"piece": asdict(self)}, sort_keys=True).encode()
+
+
+def group_of(number: int) -> int:
+    """Return the group of a piece: what all pieces have to say is added up group by group, and then over groups."""
+    unit, index = divmod(number, PIECES_PER_UNIT)
+    return unit // GROUP_UNITS * (PIECES_PER_UNIT // GROUP_PIECES) + index // GROUP_PIECES
 
 
 def piece_and_row(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +133,13 @@ class Work:
         """Return the rows of a piece that nothing has dropped so far."""
         reason = self.columns(piece, "state", ["reason"]).column("reason")
         return np.flatnonzero(np.asarray(reason.is_null()))
+
+    def draws(self, piece: Piece, rows: np.ndarray) -> np.ndarray:
+        """Return the draw of each row: from the seed, its id, and its text (ids may repeat)."""
+        take = pa.array(rows)
+        ids = whole(self.columns(piece, "documents", ["id"]), "id")
+        content = whole(self.columns(piece, "measured", ["content_hash"]), "content_hash")
+        return draw(self.plan.recipe.seed, ids.take(take), content.take(take))
 
 
 def whole(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:

@@ -23,7 +23,8 @@ from tokenizers import pre_tokenizers
 
 from filters.kernels import merges, pieces
 from pipeline import tokens
-from pipeline.tokens import END_OF_TEXT, OURS, Tokenizer, TokenizerError, given_tokenizer, splitting, train_tokenizer
+from pipeline.tokens import END_OF_TEXT, OURS, Tokenizer, TokenizerError, given_tokenizer, splitting
+from pipeline.vocabulary import train_tokenizer
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. It's 1234567 miles, isn't it?\n\n  Yes — it IS!\r\n",
@@ -96,7 +97,7 @@ def test_pieces_are_those_of_the_expression(text, letter):
     data = np.frombuffer(text.encode() + bytes(80), np.uint8)
     found, at, end = [], 0, len(text.encode())
     while at < end:
-        stop = pieces.piece_end(data, at, end, tokens._kinds(letter))
+        stop = pieces.piece_end(data, at, end, tokens.kinds(letter))
         found.append(text.encode()[at:stop].decode())
         at = stop
     split = pre_tokenizers.Split(tokenizers.Regex(splitting(letter)), "isolated")
@@ -111,7 +112,7 @@ def test_merging_by_scan_and_by_heap_give_the_ids_of_plain_merging(trained, toke
     text = "".join(parts)
     model = json.loads(trained)["model"]
     ranks = {tuple(pair): rank for rank, pair in enumerate(model["merges"])}
-    symbols = [tokens._BYTE_CHARACTERS[byte] for byte in text.encode()]
+    symbols = [tokens.BYTE_CHARACTERS[byte] for byte in text.encode()]
     while pairs := [(ranks[pair], at) for at, pair in enumerate(pairwise(symbols)) if pair in ranks]:
         _, at = min(pairs)
         symbols[at : at + 2] = [symbols[at] + symbols[at + 1]]
@@ -167,7 +168,7 @@ def test_a_long_run_is_encoded_in_seconds_with_the_ids_that_the_library_gives(to
 def test_texts_are_cut_into_these_pieces(text, expected):
     data, at, found = np.frombuffer(text.encode() + bytes(80), np.uint8), 0, []
     while at < len(text.encode()):
-        stop = pieces.piece_end(data, at, len(text.encode()), tokens._kinds(OURS))
+        stop = pieces.piece_end(data, at, len(text.encode()), tokens.kinds(OURS))
         found.append(text.encode()[at:stop].decode())
         at = stop
     assert found == expected
@@ -203,7 +204,7 @@ def test_training_on_nothing_gives_all_bytes_and_the_end_of_text():
 
 def test_training_gives_the_same_bytes_whatever_the_threads_and_the_hash_seed(trained):
     program = (
-        "import hashlib, json, sys\nfrom pipeline.tokens import train_tokenizer\n"
+        "import hashlib, json, sys\nfrom pipeline.vocabulary import train_tokenizer\n"
         "print(hashlib.sha256(train_tokenizer(json.load(sys.stdin), 900)).hexdigest())"
     )
     for threads, seed in (("1", "1"), ("3", "2")):

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from pipeline.shards import index_files, write_shard
-from pipeline.tokens import Tokenizer, train_tokenizer
+from pipeline.tokens import Tokenizer
+from pipeline.vocabulary import train_tokenizer
 from train.config import Config, ModelConfig, preset
 from train.model import Decoder
 
