@@ -27,7 +27,7 @@ STATE = pa.schema(
 """What became of a document: null while nothing has dropped it, and what it duplicates (in which earlier run, if not in
 this one); of a survivor, how many documents it stands for, itself among them."""
 
-DUPLICATES = ("exact_duplicate", "near_duplicate")
+DUPLICATES = ("near_duplicate_repository", "exact_duplicate", "near_duplicate")
 LATER = ("repeated_text", "semantic_duplicate", "mixture")
 """Reasons of the stages after deduplication: such a document was alive when duplicates were looked for."""
 

@@ -73,6 +73,10 @@ class Near(Part):
     normalise: tuple[Literal["case", "punctuation", "digits"], ...] = ("case", "punctuation")
 
 
+class Repositories(Part):
+    threshold: float = Field(default=0.8, gt=0, le=1)
+
+
 class Keep(Part):
     """Which of several duplicates stays: written as one word, or as `{quality: column}`."""
 
@@ -97,6 +101,7 @@ class Deduplicate(Part):
     keep: Annotated[Keep, BeforeValidator(_keep)] = Keep()
     exact: Exact | None = None
     near: Near | None = None
+    repositories: Repositories | None = None
     against: Names = ()  # folders of earlier runs
     alarm: float = Field(default=0.9, gt=0, le=1)  # share of a corpus or a file whose loss is told
 

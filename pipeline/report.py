@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from filters.presets import PRESETS
+from pipeline.ledger import DUPLICATES
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.run import alarm_message, open_manifest
@@ -20,7 +21,7 @@ from pipeline.terminal import safe
 
 NAME = "report.html"
 EXAMPLES = "examples.json"
-STEPS = ("exact_duplicate", "near_duplicate", "semantic_duplicate", "mixture")
+STEPS = (*DUPLICATES, "semantic_duplicate", "mixture")
 LANGUAGES = 25
 
 
@@ -79,8 +80,14 @@ def _steps(outcomes: Mapping[str, Any], unit: str) -> list[tuple[str, int]]:
     for step in ("rules", *STEPS):
         if step in by_outcome:
             left -= by_outcome[step]
-            steps.append((f"after {step.replace('_', ' ')}{'' if step in ('rules', 'mixture') else 's'}", left))
+            steps.append((f"after {_plural(step)}", left))
     return [*steps, ("kept", left)] if len(steps) == 1 else steps
+
+
+def _plural(step: str) -> str:
+    return {"near_duplicate_repository": "near duplicate repositories", "rules": "rules", "mixture": "mixture"}.get(
+        step, f"{step.replace('_', ' ')}s"
+    )
 
 
 def _rules(plan: Plan, corpus: str, statistics: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.earlier import EarlierRunError
+from pipeline.ledger import DUPLICATES
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
 from pipeline.recipe import Recipe
@@ -152,7 +153,7 @@ def alarm_message(alarm: Mapping[str, Any]) -> str:
 
 def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:
     """Return dropped documents by stage: all rules as one."""
-    stages = dict.fromkeys(("rules", "exact_duplicate", "near_duplicate", "semantic_duplicate", "mixture"), 0)
+    stages = dict.fromkeys(("rules", *DUPLICATES, "semantic_duplicate", "mixture"), 0)
     for reason, count in dropped.items():
         stages[reason if reason in stages else "rules"] += count
     return stages
@@ -172,6 +173,8 @@ def described(plan: Plan) -> str:
         keep = plan.recipe.deduplicate.keep if plan.recipe.deduplicate else None
         stays = f", {keep.by if keep.column is None else f'{keep.by} by {keep.column}'} stays" if keep else ""
         lines.append("deduplicate: exact" + (f", near at {near:g}" if near is not None else "") + stays)
+    if plan.recipe.deduplicate and plan.recipe.deduplicate.repositories:
+        lines.append(f"deduplicate: repositories, near at {plan.recipe.deduplicate.repositories.threshold:g}")
     for name, run in plan.earlier.items():
         lines.append(f"  against {name}: {run['rows']:,} documents")
     semantic = plan.recipe.sample.semantic

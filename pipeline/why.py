@@ -24,6 +24,7 @@ MOST = 20
 SENTENCES = {
     "exact_duplicate": "its text is the same, byte for byte, as that of",
     "near_duplicate": "it is a near duplicate of",
+    "near_duplicate_repository": "its repository is a near duplicate of the repository",
     "semantic_duplicate": "it says much the same as",
 }
 
@@ -74,11 +75,10 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
         share = plan.recipe.sample.mixture[row["corpus"]]
         lines.append(f"dropped: beyond the share {share:g} of its corpus in the mixture (its draw: {row['draw']:.6f})")
     elif reason in SENTENCES:
-        lines.append(f"dropped: {SENTENCES[reason]} {safe(row['survivor'])} ({safe(row['survivor_source'])})")
+        where = f" ({safe(row['survivor_source'])})" if row["survivor_source"] else ""
+        lines.append(f"dropped: {SENTENCES[reason]} {safe(row['survivor'])}{where}")
         if reason != "exact_duplicate":
-            bound = (
-                plan.near if reason == "near_duplicate" else getattr(plan.recipe.sample.semantic, "similarity", None)
-            )
+            bound = _threshold(plan, reason)
             lines[-1] += f": similarity {row['similarity']:.3f}, threshold {bound:g}"
         if row["survivor_run"]:
             lines[-1] += f", kept by the earlier run {safe(row['survivor_run'])}"
@@ -102,6 +102,16 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
     if row["tokens"] is not None:
         lines.append(f"  tokens: {row['tokens']:,}")
     return "\n".join(lines)
+
+
+def _threshold(plan: Plan, reason: str) -> float:
+    deduplicate, semantic = plan.recipe.deduplicate, plan.recipe.sample.semantic
+    settings = {
+        "near_duplicate": deduplicate and deduplicate.near,
+        "near_duplicate_repository": deduplicate and deduplicate.repositories,
+    }
+    found = settings.get(reason)
+    return found.threshold if found else semantic.similarity if semantic else 1.0
 
 
 def _value(value: object) -> str:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline.stages import duplicates, limits, mixing, packing, parts, publishing, reading, similar, tokenising
+from pipeline.stages import (
+    duplicates,
+    limits,
+    mixing,
+    packing,
+    parts,
+    publishing,
+    reading,
+    repositories,
+    similar,
+    tokenising,
+)
 from pipeline.stages.work import Message, Work
 
 STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
@@ -14,6 +25,10 @@ STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
         reading.read_unit,
         reading.measure_piece,
         reading.decide_piece,
+        repositories.sketch_repositories,
+        repositories.merge_repositories,
+        repositories.decide_repositories,
+        repositories.drop_repositories,
         duplicates.hash_piece,
         duplicates.hash_earlier,
         parts.share_out,

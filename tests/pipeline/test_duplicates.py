@@ -163,3 +163,44 @@ def test_earlier_runs_that_cannot_be_used_are_refused_before_work_starts(dumps):
     run(parse({**recipe("first"), "deduplicate": None}, base=str(dumps)), str(dumps / "plain"))
     with pytest.raises(RunError, match="'plain' has no index"):
         curate(dumps, "three", "third", against="plain")
+
+
+def repository(folder: Path, name: str, files: dict[str, str]) -> None:
+    for path, content in files.items():
+        (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name / path).write_text(content, encoding="utf-8")
+
+
+def source(seed: int, lines: int = 30) -> str:
+    names = text(seed, lines * 4).replace("\n", " ").replace(".", "").lower().split()
+    return "\n".join(f"def {names[4 * n]}_{n}({names[4 * n + 1]}): return {names[4 * n + 2]}" for n in range(lines))
+
+
+def test_a_fork_of_a_repository_goes_as_a_whole_and_its_files_name_it(tmp_path):
+    original = {f"src/{n}.py": source(n) for n in range(10)}
+    fork = {**original, "src/3.py": source(3) + "\ndef added_by_the_fork(a, b): return a", "extra.py": source(77, 8)}
+    part = {f"lib/{n}.py": source(n) for n in range(4)} | {f"own/{n}.py": source(500 + n) for n in range(10)}
+    for name, files in (("original", original), ("a-fork", fork), ("vendors-a-part", part)):
+        repository(tmp_path / "trees", name, files)
+    code = {
+        "corpora": {"code": {"read": {"format": "code", "paths": "trees"}}},
+        "shards": {"tokenizer": {"train": 300}},
+    }
+    code["deduplicate"] = {"repositories": {}, "exact": {}}
+    outcome = run(parse(code, base=str(tmp_path)), str(tmp_path / "run"))
+    assert outcome.manifest["documents"]["dropped"] == {"exact_duplicate": 3, "near_duplicate_repository": 10}
+    by_repository: dict[str, list[dict]] = {}
+    for row in rows(tmp_path / "run"):
+        by_repository.setdefault(row["repository"], []).append(row)
+    assert {row["reason"] for row in by_repository["original"]} == {"near_duplicate_repository"}
+    assert {row["survivor"] for row in by_repository["original"]} == {"a-fork"}  # the larger one
+    assert all(0.8 <= row["similarity"] < 1 for row in by_repository["original"])
+    path = by_repository["original"][3]["id"]
+    assert "its repository is a near duplicate of the repository a-fork" in why(str(tmp_path / "run"), path)
+    run(parse(code, base=str(tmp_path)), str(tmp_path / "again"), workers=2)
+    assert published(tmp_path / "again") == published(tmp_path / "run")
+
+
+def test_repositories_of_text_without_any_are_no_fault(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", documents(3))
+    assert curate(tmp_path, "run", "a", repositories={}).manifest["documents"]["kept"] == 3
