@@ -6,8 +6,9 @@ walked in a total order, and one is removed only as a copy of, or as verified to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import ctypes
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,9 @@ from pipeline.components import Components
 
 ROW = np.dtype([("hash", "<u8"), ("row", "<u4")])
 LINK = np.dtype("<i8")
+
+TOGETHER = 1 << 16
+"""Members that are walked at a time, or those of one component if it has more: a walk needs about 1.5 KB for each."""
 
 
 def hash_rows(
@@ -73,7 +77,8 @@ class Members:
     `fixed` members are those of an earlier run: they come first, and stay. Of the others, the one with the smallest
     `preference` stays, and where that is equal, the one of the smallest `priority`.
     `content` is uint8 [n, 16]. `bands` is uint64 [n, bands]; a member without shingles has zeros, and where near
-    duplicates are not looked for there are no bands. Member i's shingles are shingles[o[i]:o[i + 1]], sorted, distinct.
+    duplicates are not looked for there are no bands. Shingles, `size` of each member, sorted and distinct, stay where
+    they are: at an `address` inside one of the arrays that are `held`, which may be a file that is mapped.
     """
 
     component: np.ndarray
@@ -84,11 +89,21 @@ class Members:
     characters: np.ndarray
     content: np.ndarray
     bands: np.ndarray
-    shingle_offsets: np.ndarray
-    shingles: np.ndarray
+    size: np.ndarray
+    address: np.ndarray
+    held: tuple[np.ndarray, ...]
+
+    def shingles(self, member: int) -> np.ndarray:
+        """Return the shingles of one member, uint64."""
+        numbers = (ctypes.c_uint64 * int(self.size[member])).from_address(int(self.address[member]))
+        return np.ctypeslib.as_array(numbers)
+
+    def take(self, rows: np.ndarray) -> Members:
+        """Return some of the members; their shingles are not copied."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _EACH})
 
     def to_batch(self) -> pa.RecordBatch:
-        """Return the members as rows of a record batch."""
+        """Return the members as rows of a record batch, without their shingles."""
         count = len(self.node)
         bands = pa.array(np.ascontiguousarray(self.bands, np.uint64).ravel())
         starts = pa.array(np.arange(count + 1, dtype=np.int64) * self.bands.shape[1])
@@ -103,37 +118,34 @@ class Members:
                 pa.binary(16), count, [None, pa.py_buffer(np.ascontiguousarray(self.content))]
             ),
             "bands": pa.LargeListArray.from_arrays(starts, bands),
-            "shingles": pa.LargeListArray.from_arrays(pa.array(self.shingle_offsets), pa.array(self.shingles)),
+            "size": pa.array(self.size, pa.int64()),
         }
         return pa.RecordBatch.from_pydict(arrays)
 
     @staticmethod
-    def from_batch(batch: pa.RecordBatch) -> Members:
-        """Read members from a batch that `to_batch` made; further columns are ignored."""
-        content, bands, shingles = (batch.column(name) for name in ("content", "bands", "shingles"))
-        offsets = shingles.offsets.to_numpy()
+    def from_batch(batch: pa.RecordBatch, shingles: np.ndarray) -> Members:
+        """Read members from a batch that `to_batch` made; `shingles` are those of all, one member after the other."""
+        content, bands, size = (batch.column(name) for name in ("content", "bands", "size"))
+        sizes = size.to_numpy()
         return Members(
             **{name: batch.column(name).to_numpy() for name in _PLAIN},
             content=_fixed(content).view(np.uint8),
             bands=bands.flatten().to_numpy().reshape(len(bands), -1) if len(bands) else np.zeros((0, 0), np.uint64),
-            shingle_offsets=offsets - offsets[0],
-            shingles=shingles.flatten().to_numpy(),
+            size=sizes,
+            address=shingles.ctypes.data + 8 * (np.cumsum(sizes) - sizes),
+            held=(shingles,),
         )
 
     @staticmethod
     def concat(parts: Sequence[Members]) -> Members:
         """Return the members of all parts."""
         parts = [part for part in parts if len(part.node)] or list(parts[:1])
-        sizes = np.concatenate([np.diff(part.shingle_offsets) for part in parts])
-        together = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in (field.name for field in fields(Members))
-            if name != "shingle_offsets"
-        }
-        return Members(**together, shingle_offsets=np.concatenate([[0], np.cumsum(sizes)]))
+        together = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _EACH}
+        return Members(**together, held=tuple(array for part in parts for array in part.held))
 
 
 _PLAIN = ("component", "node", "fixed", "preference", "priority", "characters")
+_EACH = (*_PLAIN, "content", "bands", "size", "address")
 
 
 @dataclass(frozen=True)
@@ -159,14 +171,19 @@ def walk(members: Members, threshold: float | None) -> Removed:
     survivor is the most similar such member, the earliest of equals. Copies of a near duplicate have its survivor and
     similarity.
     """
-    order, first = _order(members)
+    order = _order(members)
+    members = members.take(order)
+    first = _first(members)
     if threshold is None:
         survivor = np.where((first == np.arange(len(first))) | (members.fixed != 0), -1, first)
         similarity = np.ones(len(first))
     else:
-        bands = members.bands + (members.component.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))[:, None]
-        frozen = (_frozen(one) for one in (members.fixed, bands, members.shingle_offsets, members.shingles))
-        survivor, similarity = near.walk(order, first, *frozen, threshold)
+        survivor, similarity = np.empty(len(first), np.int64), np.empty(len(first))
+        for start, stop in _stretches(members.component):
+            some = slice(start, stop)
+            given = (members.fixed[some], members.bands[some], members.address[some], members.size[some])
+            found, similarity[some] = near.walk(first[some] - start, *given, threshold)
+            survivor[some] = np.where(found >= 0, found + start, -1)
     gone = np.flatnonzero(survivor >= 0)
     gone = gone[np.argsort(members.node[gone])]
     return Removed(
@@ -177,18 +194,32 @@ def walk(members: Members, threshold: float | None) -> Removed:
     )
 
 
-def _order(members: Members) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rows in the order of the walk; for each row the first one of its component and content)."""
+def _order(members: Members) -> np.ndarray:
+    """Return the rows in the order of the walk, one component after the other."""
     high, low = np.ascontiguousarray(members.content).view(">u8").astype(np.uint64).T
     keys = (members.node, low, high, -members.characters, members.priority, members.preference, -members.fixed)
-    order = np.lexsort((*keys, members.component))
-    alike = order[np.lexsort((low[order], high[order], members.component[order]))]  # stable: copies stay in order
+    return np.lexsort((*keys, members.component))
+
+
+def _first(members: Members) -> np.ndarray:
+    """Return for each row the first one of its component and content."""
+    high, low = np.ascontiguousarray(members.content).view(">u8").astype(np.uint64).T
+    alike = np.lexsort((low, high, members.component))  # stable: copies stay in order
     same = np.column_stack([members.component.astype(np.uint64), high, low])[alike]
     starts = np.ones(len(alike), bool)
     starts[1:] = (same[1:] != same[:-1]).any(axis=1)
     first = np.empty(len(alike), np.int64)
     first[alike] = alike[starts][np.cumsum(starts) - 1]
-    return order, first
+    return first
+
+
+def _stretches(component: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of whole components, so many that about TOGETHER members are walked at a time."""
+    start = 0
+    for stop in [*(np.flatnonzero(np.diff(component)) + 1).tolist(), len(component)]:
+        if stop - start >= TOGETHER or stop == len(component):
+            yield start, stop
+            start = stop
 
 
 def _fixed(array: pa.Array) -> np.ndarray:
@@ -199,10 +230,3 @@ def _fixed(array: pa.Array) -> np.ndarray:
     if not len(array):
         return np.zeros((0, width), np.uint64)
     return np.frombuffer(array.buffers()[1], "<u8", len(array) * width, array.offset * width * 8).reshape(-1, width)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """Return a view that cannot be written: to numba that is another type, and the kernel would be compiled twice."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

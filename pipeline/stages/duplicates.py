@@ -20,7 +20,7 @@ from filters.sketch import shingles
 from pipeline.components import Components
 from pipeline.dedup import LINK, ROW, Members, hash_rows, links, walk
 from pipeline.earlier import Part
-from pipeline.stages.parts import buckets, read_part, write_parts
+from pipeline.stages.parts import buckets, map_part, read_part, write_parts
 from pipeline.stages.sketched import OfIndex, OfPiece, Sketched, preference
 from pipeline.stages.state import drop, removed_batch
 from pipeline.stages.work import Message, Messages, Work, pack, pack_rows, piece_and_row, whole
@@ -131,9 +131,11 @@ def gather_members(work: Work, number: int, messages: list[bytes]) -> Iterator[M
     if not work.store.exists(name):
         bucket = _bucket_of(components, buckets(work))
         parts: list[bytes] = [b""] * buckets(work)
+        texts: list[bytes] = [b""] * buckets(work)
         for one in np.unique(bucket):
             mine = bucket == one
-            parts[one] = pack_rows(_members(work, documents, rows[mine], components[mine], priority, preferred[mine]))
+            parts[one], texts[one] = _members(work, documents, rows[mine], components[mine], priority, preferred[mine])
+        write_parts(work.store, f"{name}-shingles", texts)
         write_parts(work.store, name, parts)
     yield 0, pack({"number": number, "file": name})
 
@@ -145,7 +147,8 @@ def _bucket_of(components: np.ndarray, count: int) -> np.ndarray:
 
 def _members(
     work: Work, documents: Sketched, rows: np.ndarray, components: np.ndarray, priority: int, preferred: np.ndarray
-) -> pa.RecordBatch:
+) -> tuple[bytes, bytes]:
+    """Return the members, packed, and their shingles one after the other."""
     columns = documents.columns(["id", "source", "characters", *_hash_columns(work)], rows)
     content = np.frombuffer(b"".join(whole(columns, "content_hash").to_pylist()), np.uint8).reshape(len(rows), 16)
     if work.plan.near is not None:
@@ -166,13 +169,15 @@ def _members(
         characters=whole(columns, "characters").to_numpy().astype(np.int64),
         content=content,
         bands=bands,
-        shingle_offsets=offsets,
-        shingles=hashes,
+        size=np.diff(offsets),
+        address=8 * offsets[:-1],
+        held=(),
     )
     batch = members.to_batch()
     for name in ("id", "source"):
         batch = batch.append_column(name, whole(columns, name))
-    return batch.append_column("run", pa.repeat(pa.scalar(documents.run, pa.string()), len(rows)))
+    batch = batch.append_column("run", pa.repeat(pa.scalar(documents.run, pa.string()), len(rows)))
+    return pack_rows(batch), hashes.tobytes()
 
 
 def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Message]:
@@ -180,11 +185,17 @@ def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Mess
     (listing,) = (value["listing"] for value in Messages.unpack(messages).values)
     name = work.key("walked", listing, bucket, work.plan.near)
     if not work.store.exists(f"{name}.json"):
-        data = [read_part(work.store, entry["file"], bucket) for entry in work.store.read_json(listing)]
-        batches = [pa.ipc.open_stream(part).read_next_batch() for part in data if part]
+        batches, parts = [], []
+        for entry in work.store.read_json(listing):
+            data = read_part(work.store, entry["file"], bucket)
+            if data:
+                batches.append(pa.ipc.open_stream(data).read_next_batch())
+                shingles_of = map_part(work.store, f"{entry['file']}-shingles", bucket)
+                parts.append(Members.from_batch(batches[-1], shingles_of))
+        names = [batch.select(["node", "id", "source", "run"]) for batch in batches]
         places, place = [], 0
         with work.store.create(name) as file:
-            for number, batch in _walked(batches, work.plan.near) if batches else ():
+            for number, batch in _walked(Members.concat(parts), names, work.plan.near) if parts else ():
                 rows = pack_rows(batch)
                 file.write(rows)
                 places.append([number, place, place + len(rows)])
@@ -194,10 +205,12 @@ def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Mess
         yield number, pack({"file": name, "start": start, "stop": stop})
 
 
-def _walked(batches: list[pa.RecordBatch], threshold: float | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _walked(
+    members: Members, named: list[pa.RecordBatch], threshold: float | None
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield (piece, what became of its rows): of those that go, what they duplicate; of survivors, their copies."""
-    removed = walk(Members.concat([Members.from_batch(batch) for batch in batches]), threshold)
-    names = pa.Table.from_batches([batch.select(["node", "id", "source", "run"]) for batch in batches]).combine_chunks()
+    removed = walk(members, threshold)
+    names = pa.Table.from_batches(named).combine_chunks()
     order = np.argsort(names.column("node").to_numpy(), kind="stable")
     found = order[np.searchsorted(names.column("node").to_numpy(), removed.survivor, sorter=order)]
     survivors, gone = np.unique(removed.survivor, return_counts=True)

@@ -41,6 +41,17 @@ def read_part(store: Store, name: str, bucket: int) -> bytes:
     return store.read_range(name, start, stop) if stop > start else b""
 
 
+def map_part(store: Store, name: str, bucket: int) -> np.ndarray:
+    """Return one part of a file as uint64, mapped where that can be: what is not looked at is not read."""
+    size = _PLACE.itemsize
+    if not store.local:
+        return np.frombuffer(read_part(store, name, bucket), np.uint64)
+    start, stop = np.frombuffer(store.read_range(name, bucket * size, (bucket + 2) * size), _PLACE).tolist()
+    if start == stop:
+        return np.zeros(0, np.uint64)
+    return np.memmap(store.path(name), np.uint64, "r", start, ((stop - start) // 8,))
+
+
 def share_out(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     """Write the listing of all files in parts that messages name; yield its name to every bucket."""
     entries = sorted(Messages.unpack(messages).values, key=lambda entry: int(entry["number"]))
