@@ -86,6 +86,13 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
         removed = together("Find duplicates", "walk_bucket", all_in_one("Share out members", "share_out", gathered))
         pieces = together("Drop duplicates", "drop_duplicates", pieces, removed)
 
+    if plan.repeats:
+        marked = each(pieces, "Mark text", "mark_piece")
+        often = together("Find repeated marks", "count_bucket", all_in_one("Share out marks", "share_out", marked))
+        claims = together("Claim repeats", "claim_piece", pieces, often)
+        later = together("Decide who keeps", "decide_bucket", all_in_one("Share out claims", "share_out", claims))
+        pieces = together("Cut repeats", "cut_repeats", pieces, later)
+
     limits = all_in_one("Set limits", "set_limits", each(pieces, "Count survivors", "count_survivors"))
     if plan.recipe.sample.semantic is not None:
         embedded = each(pieces, "Embed", "embed_piece")

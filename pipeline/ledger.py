@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.document import SCHEMA
 from pipeline.plan import HASHES, Plan
+from pipeline.repeats import REPEATED_TEXT, SPANS
 
 STATE = pa.schema(
     [
@@ -28,7 +29,7 @@ STATE = pa.schema(
 this one); of a survivor, how many documents it stands for, itself among them."""
 
 DUPLICATES = ("near_duplicate_repository", "exact_duplicate", "near_duplicate")
-LATER = ("repeated_text", "semantic_duplicate", "mixture")
+LATER = (REPEATED_TEXT, "semantic_duplicate", "mixture")
 """Reasons of the stages after deduplication: such a document was alive when duplicates were looked for."""
 
 GIVEN = [field for field in SCHEMA if field.name not in ("text", "metadata")]
@@ -40,6 +41,7 @@ MORE = [
     pa.field("cluster_cosine", pa.float32()),
     pa.field("edits", pa.list_(pa.string())),
     pa.field("characters_read", pa.int32()),
+    *SPANS,
 ]
 
 

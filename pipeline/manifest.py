@@ -77,8 +77,7 @@ def make(
         "corpora": {
             name: {
                 "documents": counts,
-                "characters": _by_outcome(tally, name, "characters")
-                | {"before_edits": tally.characters_read.get(name, 0)},
+                "characters": _characters(tally, name),
                 "tokens": _by_outcome(tally, name, "tokens"),
             }
             for name, counts in corpora.items()
@@ -89,6 +88,14 @@ def make(
         "shards": [asdict(shard) for shard in shards],
         "sources": plan.sources,
     }
+
+
+def _characters(tally: Tally, corpus: str) -> dict[str, int]:
+    """Return characters before the edits, read (behind them), cut out of documents as repeated text, and kept."""
+    counts = _by_outcome(tally, corpus, "characters")
+    cut = sum(unit["characters"] for unit in tally.removed.get(corpus, {}).values())
+    before = tally.characters_read.get(corpus, 0)
+    return {"before_edits": before, "read": counts["read"] + cut, "cut": cut, "kept": counts["kept"]}
 
 
 def _by_outcome(tally: Tally, corpus: str, what: str) -> dict[str, int]:

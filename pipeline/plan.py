@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from filters.kernels.shingles import Hashing, hashing
 from filters.presets import PRESETS, SETS
+from filters.repeats import Repeat
 from filters.rule import Rule
 from filters.signal import Signal, needed
 from filters.sketch import sketches
@@ -146,7 +147,22 @@ class Plan:
     @property
     def deduplicates(self) -> bool:
         settings = self.recipe.deduplicate
-        return settings is not None and (settings.exact is not None or settings.near is not None)
+        whole = settings is not None and any(exact.unit == "document" for exact in settings.exact)
+        return whole or self.near is not None
+
+    @functools.cached_property
+    def repeats(self) -> tuple[Repeat, ...]:
+        """What counts as repeated text, to be cut out of the documents that are left when duplicates are gone."""
+        settings = self.recipe.deduplicate
+        if settings is None:
+            return ()
+        found = [Repeat(e.unit, e.characters, e.occurrences, e.corpora) for e in settings.exact if e.unit != "document"]
+        if (one := settings.substring) is not None:
+            if one.words is not None:
+                found.append(Repeat("words", one.words, 1, one.corpora))
+            if one.bytes is not None:
+                found.append(Repeat("bytes", one.bytes, 1, one.corpora))
+        return tuple(found)
 
     def priority(self, corpus: str) -> int:
         """Return the rank of a corpus where duplicates meet: those named first survive, the others by name."""

@@ -18,6 +18,7 @@ COST = {
     "read": 6.0,
     "measure": 2.0,
     "deduplicate": 0.5,
+    "repeats": 1.0,
     "embed": 6.0,
     "sample": 0.3,
     "tokenizer": 4.0,
@@ -37,6 +38,7 @@ class Progress:
         self._bytes = max(1, plan.source_bytes)
         skipped = set() if plan.recipe.sample.semantic else {"embed", "sample"}
         skipped |= set() if plan.deduplicates else {"deduplicate"}
+        skipped |= set() if plan.repeats else {"repeats"}
         self._cost = {stage: cost for stage, cost in COST.items() if stage not in skipped}
         self._stream = os.fdopen(os.dup(2), "w")  # its own: what workers say on stderr is sent to a file meanwhile
         self._live = self._stream.isatty()

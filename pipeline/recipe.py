@@ -22,6 +22,10 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _one_or_more(value: object) -> object:
+    return [] if value is None else [value] if isinstance(value, (Mapping, BaseModel)) else value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -63,7 +67,33 @@ class Corpus(Part):
 
 
 class Exact(Part):
-    unit: Literal["document"] = "document"
+    """Whole documents, or units of text of which the first `occurrences` stay, if they have `characters` and more."""
+
+    unit: Literal["document", "line", "paragraph", "sentence"] = "document"
+    occurrences: int = Field(default=1, ge=1, le=1 << 30)
+    characters: int = Field(default=20, ge=1)
+    corpora: Names = ()
+
+    @model_validator(mode="after")
+    def of_units(self) -> Exact:
+        meant = sorted(self.model_fields_set & {"occurrences", "characters", "corpora"})
+        if self.unit == "document" and any(getattr(self, key) != type(self).model_fields[key].default for key in meant):
+            raise ValueError(f"{' and '.join(meant)} is for line, paragraph and sentence: of a document one copy stays")
+        return self
+
+
+class Substring(Part):
+    """Runs of words of a least length, in words or in bytes, of which the first stays."""
+
+    words: int | None = Field(default=None, ge=8, le=1 << 20)
+    bytes: int | None = Field(default=None, ge=32, le=1 << 20)
+    corpora: Names = ()
+
+    @model_validator(mode="after")
+    def measured(self) -> Substring:
+        if (self.words is None) == (self.bytes is None):
+            raise ValueError("give the least length of a repeat either in words or in bytes: {words: 50}, {bytes: 500}")
+        return self
 
 
 class Near(Part):
@@ -99,11 +129,20 @@ def _keep(value: object) -> object:
 class Deduplicate(Part):
     priority: tuple[str, ...] = ()
     keep: Annotated[Keep, BeforeValidator(_keep)] = Keep()
-    exact: Exact | None = None
+    exact: Annotated[tuple[Exact, ...], BeforeValidator(_one_or_more)] = ()
     near: Near | None = None
     repositories: Repositories | None = None
+    substring: Substring | None = None
     against: Names = ()  # folders of earlier runs
     alarm: float = Field(default=0.9, gt=0, le=1)  # share of a corpus or a file whose loss is told
+
+    @model_validator(mode="after")
+    def each_unit_once(self) -> Deduplicate:
+        units = [exact.unit for exact in self.exact]
+        for unit in units:
+            if units.count(unit) > 1:
+                raise ValueError(f"exact names the unit {unit!r} twice")
+        return self
 
 
 class Semantic(Part):
@@ -181,7 +220,7 @@ def parse(
     try:
         recipe = Recipe.model_validate({**data, "base": base})
     except ValidationError as error:
-        faults += [fault for one in error.errors() if (fault := explain(one, Recipe)) is not None]
+        faults += [fault for one in error.errors() if (fault := explain(one, Recipe, data)) is not None]
     faults += check(data, base)
     if faults or recipe is None:
         located = sorted({(_line(path, lines), ".".join(map(str, path)), message) for path, message in faults})

@@ -28,9 +28,9 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"; known: {', '.join(choices)}" if choices else ""
 
 
-def explain(error: Mapping[str, Any], root: type[BaseModel]) -> Fault | None:
-    """Turn one of pydantic's errors into (path, message); None for those that only repeat another."""
-    location: Path_ = tuple(part for part in error["loc"] if part not in ("[key]", "Train", "str"))
+def explain(error: Mapping[str, Any], root: type[BaseModel], data: Mapping[str, Any]) -> Fault | None:
+    """Turn one of pydantic's errors on `data` into (path, message); None for those that only repeat another."""
+    location = _as_written(tuple(part for part in error["loc"] if part not in ("[key]", "Train", "str")), data)
     kind, found = error["type"], error.get("input")
     if kind == "extra_forbidden":
         return location, f"unknown key{nearest(location[-1], _keys(root, location[:-1]))}"
@@ -62,8 +62,11 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
             faults += _check_corpus(("corpora", name), corpus, kinds)
     for path, named in (
         (("deduplicate", "priority"), _get(data, "deduplicate", "priority")),
+        (("deduplicate", "substring", "corpora"), _get(data, "deduplicate", "substring", "corpora")),
+        *_exact_corpora(_get(data, "deduplicate", "exact")),
         (("sample", "mixture"), _get(data, "sample", "mixture")),
     ):
+        named = [named] if isinstance(named, str) else named
         for index, name in enumerate(named if isinstance(named, (list, tuple, Mapping)) else ()):
             if name not in corpora:
                 where = (*path, name) if isinstance(named, Mapping) else (*path, index)
@@ -94,6 +97,27 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
         known = "bundled, bundled:minilm, path:<folder> or hf:<name>@<revision>"
         faults.append((("sample", "semantic", "model"), f"{model!r} is no model; give {known}"))
     return faults
+
+
+def _exact_corpora(exact: Any) -> list[tuple[Path_, Any]]:
+    """Return where corpora are named in `deduplicate.exact`, one mapping or a list of them, and which."""
+    if isinstance(exact, (list, tuple)):
+        return [(("deduplicate", "exact", index, "corpora"), _get(one, "corpora")) for index, one in enumerate(exact)]
+    return [(("deduplicate", "exact", "corpora"), _get(exact, "corpora"))]
+
+
+def _as_written(path: Path_, data: Any) -> Path_:
+    """Return a path without the numbers of lists that the user wrote as the one thing that is in them."""
+    written: list[str | int] = []
+    for part in path:
+        if isinstance(part, int) and not isinstance(data, (list, tuple)):
+            continue
+        written.append(part)
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        else:
+            data = data[part] if isinstance(part, int) and part < len(data) else None
+    return tuple(written)
 
 
 def _check_corpus(at: Path_, corpus: Mapping[str, Any], kinds: Mapping[str, pa.DataType] | None) -> list[Fault]:
@@ -158,6 +182,8 @@ def _keys(model: type[BaseModel], path: Path_) -> list[str]:
     current: Any = model
     named = False  # the next part is a name the user chose, a key of a mapping
     for part in path:
+        if isinstance(part, int):
+            continue
         if named or not (isinstance(current, type) and issubclass(current, BaseModel)):
             named = False
             continue

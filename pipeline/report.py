@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from filters.presets import PRESETS
-from pipeline.ledger import DUPLICATES
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
+from pipeline.repeats import REPEATED_TEXT
 from pipeline.run import alarm_message, open_manifest
-from pipeline.statistics import KEPT
+from pipeline.statistics import KEPT, STEPS
 from pipeline.store import Store
 from pipeline.svg import funnel, histogram
 from pipeline.terminal import safe
 
 NAME = "report.html"
 EXAMPLES = "examples.json"
-STEPS = (*DUPLICATES, "semantic_duplicate", "mixture")
 LANGUAGES = 25
 
 
@@ -43,7 +42,9 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
     environment.filters |= {"n": lambda value: f"{value:,}", "safe_text": safe, "percent": lambda value: f"{value:.1%}"}
     plan = Plan("", Recipe.model_validate(manifest["recipe"]))
     statistics = manifest["statistics"]
-    total = {unit: _steps(statistics["outcomes"], unit) for unit in ("documents", "characters", "tokens")}
+    cut = {"characters": sum(corpus["characters"]["cut"] for corpus in manifest["corpora"].values())}
+    units = ("documents", "characters", "tokens")
+    total = {unit: _steps(statistics["outcomes"], unit, cut.get(unit, 0)) for unit in units}
     corpora = [
         {
             "name": name,
@@ -52,6 +53,7 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
             "rules": _rules(plan, name, statistics),
             "examples": examples.get(name, {}),
             "edits": sorted(statistics["edits"].get(name, {}).items()),
+            "removed": sorted(statistics["removed"].get(name, {}).items()),
         }
         for name, corpus in manifest["corpora"].items()
     ]
@@ -67,14 +69,19 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
     )
 
 
-def _steps(outcomes: Mapping[str, Any], unit: str) -> list[tuple[str, int]]:
-    """Return what is left after each step: read, the rules, each kind of duplicate, the mixture."""
+def _steps(outcomes: Mapping[str, Any], unit: str, cut: int = 0) -> list[tuple[str, int]]:
+    """Return what is left after each step: read, the rules, each kind of duplicate, the mixture.
+
+    `cut` is what was cut out of documents that repeated others' text, without dropping them.
+    """
     by_outcome: dict[str, int] = {}
     for languages in outcomes.values():
         for counts in languages.values():
             for outcome, count in counts.items():
                 step = outcome if outcome in (*STEPS, KEPT) else "rules"
                 by_outcome[step] = by_outcome.get(step, 0) + count[unit]
+    if cut:
+        by_outcome[REPEATED_TEXT] = by_outcome.get(REPEATED_TEXT, 0) + cut
     left = sum(by_outcome.values())
     steps = [(f"{unit} read", left)]
     for step in ("rules", *STEPS):
@@ -85,7 +92,7 @@ def _steps(outcomes: Mapping[str, Any], unit: str) -> list[tuple[str, int]]:
 
 
 def _plural(step: str) -> str:
-    return {"near_duplicate_repository": "near duplicate repositories", "rules": "rules", "mixture": "mixture"}.get(
+    return {"near_duplicate_repository": "near duplicate repositories", "rules": "rules", "mixture": "mixture", REPEATED_TEXT: "repeated text"}.get(
         step, f"{step.replace('_', ' ')}s"
     )
 

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from filters.repeats import UNITS
 from pipeline import manifest
 from pipeline.earlier import EarlierRunError
-from pipeline.ledger import DUPLICATES
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
 from pipeline.recipe import Recipe
+from pipeline.statistics import STEPS
 from pipeline.store import Store
 from pipeline.terminal import safe
 
@@ -138,6 +139,9 @@ def summary(outcome: Outcome) -> str:
             )
     for alarm in outcome.manifest["alarms"]:
         lines.append("alarm: " + alarm_message(alarm))
+    cut = sum(corpus["characters"]["cut"] for corpus in corpora.values())
+    if cut:
+        lines.append(f"{cut:,} characters of repeated text were cut out of documents")
     tokens = sum(corpus["tokens"]["kept"] for corpus in corpora.values())
     lines.append(f"{tokens:,} tokens in {len(outcome.manifest['shards'])} shard(s), {outcome.seconds:.0f} s")
     lines.append(f"report: {outcome.root}/report.html")
@@ -153,7 +157,7 @@ def alarm_message(alarm: Mapping[str, Any]) -> str:
 
 def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:
     """Return dropped documents by stage: all rules as one."""
-    stages = dict.fromkeys(("rules", *DUPLICATES, "semantic_duplicate", "mixture"), 0)
+    stages = dict.fromkeys(("rules", *STEPS), 0)
     for reason, count in dropped.items():
         stages[reason if reason in stages else "rules"] += count
     return stages
@@ -177,6 +181,11 @@ def described(plan: Plan) -> str:
         lines.append(f"deduplicate: repositories, near at {plan.recipe.deduplicate.repositories.threshold:g}")
     for name, run in plan.earlier.items():
         lines.append(f"  against {name}: {run['rows']:,} documents")
+    for repeat in plan.repeats:
+        least = f"{repeat.size} {'characters' if repeat.unit in UNITS else repeat.unit}"
+        what = f"{repeat.unit} of {least}" if repeat.unit in UNITS else f"run of {least}"
+        where = f" in {', '.join(repeat.corpora)}" if repeat.corpora else ""
+        lines.append(f"cut: every {what} or more{where} but the first {repeat.occurrences}")
     semantic = plan.recipe.sample.semantic
     if semantic:
         lines.append(

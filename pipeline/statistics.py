@@ -1,7 +1,8 @@
 """Statistics of a run: computed from the ledger as written, one tally per part, and they add up.
 
 A tally holds, per corpus: documents, characters and tokens by language and outcome; for every rule how many documents
-failed it, and how many failed it alone; a histogram of every numeric column; how often each edit changed a text.
+failed it, and how many failed it alone; a histogram of every numeric column; how often each edit changed a text; what
+was cut out of documents as repeated text.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.ledger import DUPLICATES, LATER
+from pipeline.repeats import REPEATED_TEXT
 
 KEPT = "kept"
+STEPS = (*DUPLICATES, *LATER)
+"""Reasons that are no rules, in the order of the stages that give them."""
 COUNTS = ("documents", "characters", "tokens")
 LINEAR_BINS = 50
 BINS_PER_DECADE = 16
@@ -53,6 +57,7 @@ class Tally:
     edits: Nested = field(default_factory=dict)  # corpus → note → documents
     characters_read: Nested = field(default_factory=dict)  # corpus → characters before the edits
     sources: Nested = field(default_factory=dict)  # corpus → source → compared, duplicates
+    removed: Nested = field(default_factory=dict)  # corpus → unit → spans, characters cut out of documents
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{name: add(value, vars(other)[name]) for name, value in vars(self).items()})
@@ -85,20 +90,39 @@ def tally(
             edits={corpus: {note["values"]: note["counts"] for note in notes}},
             characters_read={corpus: int(pc.sum(part.column("characters_read")).as_py() or 0)},
             sources={corpus: _sources(part, corpus in by_source)},
+            removed={corpus: _removed(part)},
         )
     return result
 
 
 def _outcomes(part: pa.Table) -> Nested:
+    """Count documents, the characters that were left of them (a document that was emptied counts whole), and tokens."""
     result: Nested = {}
+    emptied = pc.equal(pc.fill_null(part.column("reason"), KEPT), REPEATED_TEXT)
+    cut = pc.if_else(emptied, 0, pc.fill_null(part.column("characters_removed"), 0))
     outcome = pc.fill_null(part.column("reason"), KEPT)
     language = pc.fill_null(part.column("language"), "und")
-    table = pa.table({"l": language, "o": outcome, "c": part.column("characters"), "t": part.column("tokens")})
+    table = pa.table(
+        {"l": language, "o": outcome, "c": pc.subtract(part.column("characters"), cut), "t": part.column("tokens")}
+    )
     grouped = table.group_by(["l", "o"]).aggregate([("c", "count"), ("c", "sum"), ("t", "sum")])
     for row in grouped.to_pylist():
         counts = (row["c_count"], row["c_sum"] or 0, row["t_sum"] or 0)
         result.setdefault(row["l"], {})[row["o"]] = dict(zip(COUNTS, map(int, counts), strict=True))
     return result
+
+
+def _removed(part: pa.Table) -> Nested:
+    """Count what was cut, by unit. A document of which nothing was left is dropped, not cut."""
+    part = part.filter(pc.not_equal(pc.fill_null(part.column("reason"), KEPT), REPEATED_TEXT))
+    spans = pc.list_flatten(part.column("removed")).combine_chunks()
+    size = pc.subtract(pc.struct_field(spans, "end"), pc.struct_field(spans, "start"))
+    table = pa.table({"unit": pc.struct_field(spans, "unit"), "size": size})
+    grouped = table.group_by("unit").aggregate([("size", "count"), ("size", "sum")])
+    return {
+        row["unit"]: {"spans": int(row["size_count"]), "characters": int(row["size_sum"])}
+        for row in grouped.sort_by("unit").to_pylist()
+    }
 
 
 def _rules(part: pa.Table, names: Sequence[str]) -> Nested:

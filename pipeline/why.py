@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.ledger import GIVEN, MORE, OUTCOME
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
+from pipeline.repeats import REPEATED_TEXT
 from pipeline.run import RunError, open_manifest
 from pipeline.store import Store
 from pipeline.terminal import safe
@@ -74,6 +75,8 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
     elif reason == "mixture":
         share = plan.recipe.sample.mixture[row["corpus"]]
         lines.append(f"dropped: beyond the share {share:g} of its corpus in the mixture (its draw: {row['draw']:.6f})")
+    elif reason == REPEATED_TEXT:
+        lines.append("dropped: all its text repeats what earlier documents say")
     elif reason in SENTENCES:
         where = f" ({safe(row['survivor_source'])})" if row["survivor_source"] else ""
         lines.append(f"dropped: {SENTENCES[reason]} {safe(row['survivor'])}{where}")
@@ -97,6 +100,8 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
         lines.append(f"  it stands for {row['copies']:,} documents, itself among them")
     if row["edits"]:
         lines.append(f"  edits: {', '.join(row['edits'])}")
+    if row["removed"]:
+        lines += _removed(row["removed"], row["characters_removed"])
     if shown:
         lines.append(f"  also measured: {', '.join(shown)}")
     if row["tokens"] is not None:
@@ -112,6 +117,17 @@ def _threshold(plan: Plan, reason: str) -> float:
     }
     found = settings.get(reason)
     return found.threshold if found else semantic.similarity if semantic else 1.0
+
+
+def _removed(spans: list[dict[str, Any]], characters: int) -> list[str]:
+    """Return what was cut out of a document, and who keeps it."""
+    lines = [f"  cut: {len(spans):,} spans, {characters:,} characters of repeated text"]
+    for span in spans[:MOST]:
+        keeper = f"{safe(span['survivor'])} ({safe(span['survivor_source'])})"
+        lines.append(f"    characters {span['start']:,} to {span['end']:,}, by {span['unit']}: kept by {keeper}")
+    if len(spans) > MOST:
+        lines.append(f"    … and {len(spans) - MOST:,} more")
+    return lines
 
 
 def _value(value: object) -> str:

@@ -91,3 +91,17 @@ def fold(typing_context: Any, one: Any, other: Any) -> Any:
         return builder.xor(high, builder.trunc(product, _WORD))
 
     return types.uint64(types.uint64, types.uint64), generate
+
+
+@intrinsic
+def times(typing_context: Any, one: Any, other: Any) -> Any:
+    """Return the product of two numbers below 2^61 modulo the prime 2^61 - 1: at most 2^61 - 1, which stands for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        product = builder.mul(*(builder.zext(argument, _DOUBLE) for argument in arguments))
+        prime = ir.Constant(_WORD, (1 << 61) - 1)
+        low = builder.and_(builder.trunc(product, _WORD), prime)
+        total = builder.add(low, builder.trunc(builder.lshr(product, ir.Constant(_DOUBLE, 61)), _WORD))
+        return builder.add(builder.and_(total, prime), builder.lshr(total, ir.Constant(_WORD, 61)))
+
+    return types.uint64(types.uint64, types.uint64), generate

@@ -81,14 +81,13 @@ def _begins_sentence(point: int) -> bool:
 
 
 @njit(**JIT)
-def sentences(data: np.ndarray, start: int, end: int) -> int:
-    """Count the sentences of the line data[start:end]: one, and one more wherever text goes on after a sentence's end.
+def next_sentence(data: np.ndarray, start: int, end: int) -> int:
+    """Return where the sentence after the one that begins at `start` of the line data[start:end] begins, or `end`.
 
     A mark ends a sentence unless it stands inside a word (`3.5`, `a?b`). A full stop inside a word does end one between
     a small and a capital letter (`end.Next`), as where a line break was lost; it does not after a single capital letter
     (`U.S. law`), after an abbreviation, and in a run of full stops. Marks of other scripts end one wherever they are.
     """
-    count = 1
     ended = False
     word = -1  # where the run of letters, digits and single full stops began that we are in
     before, earlier = _NOTHING, _NOTHING  # classes of the last character and of the one before it
@@ -97,11 +96,10 @@ def sentences(data: np.ndarray, start: int, end: int) -> int:
         point, size = decode(data, at)
         kind = class_of(point)
         if kind & WORD:
+            if ended:
+                return at
             if word < 0:
                 word = at
-            if ended:
-                count += 1
-                ended = False
         elif point == 0x2E:
             after = at + 1
             if after < end and data[after] == _DOT:
@@ -125,8 +123,18 @@ def sentences(data: np.ndarray, start: int, end: int) -> int:
         else:
             word = -1
             if ended and not kind & (SPACE | PUNCTUATION):
-                count += 1
-                ended = False
+                return at
         earlier, before = before, kind
         at += size
+    return end
+
+
+@njit(**JIT)
+def sentences(data: np.ndarray, start: int, end: int) -> int:
+    """Count the sentences of the line data[start:end]: one, and one more wherever text goes on after a sentence's end."""
+    count = 1
+    at = next_sentence(data, start, end)
+    while at < end:
+        count += 1
+        at = next_sentence(data, at, end)
     return count

@@ -32,7 +32,8 @@ def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
     for value in together.values:
         piece = _cut(work, piece, work.store.read_json(value["cuts"])[piece.corpus])
     schema = ledger_schema(work.plan)
-    depends = [piece.files.get(s, "") for s in ("documents", "measured", "decided", "state", "clusters", "tokens")]
+    stages = ("documents", "measured", "decided", "state", "repeats", "clusters", "tokens")
+    depends = [piece.files.get(stage, "") for stage in stages]
     name = work.key("finished", depends, schema.names)
     if not work.store.exists(f"{name}.json"):
         ledger = ledger_part(schema, piece.rows, _columns(work, piece))
@@ -85,7 +86,7 @@ def _cut(work: Work, piece: Piece, cut: float) -> Piece:
 
 def _columns(work: Work, piece: Piece) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    for stage in ("documents", "measured", "decided", "state", "tokens"):
+    for stage in ("documents", "measured", "decided", "state", "repeats", "tokens"):
         if stage in piece.files:
             names = None if stage != "documents" else [*SCHEMA.names[:-2], "edits", "characters_read"]
             table = work.store.read_table(piece.files[stage], names)

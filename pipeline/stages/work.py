@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.node import nodes_of
+from pipeline.node import piece_and_row as piece_and_row
 from pipeline.plan import Plan, code
 from pipeline.store import Store, digest
 from samplers.draw import draw
@@ -23,7 +25,6 @@ from samplers.draw import draw
 Message = tuple[int, bytes]
 """What Beam carries: (number of the piece, bucket or shard that it concerns, a packed value)."""
 
-ROW_BITS = 32
 PIECES_PER_UNIT = 4096
 GROUP_UNITS = 64
 GROUP_PIECES = 256
@@ -44,7 +45,7 @@ class Piece:
 
     def nodes(self, rows: np.ndarray) -> np.ndarray:
         """Return the run-wide numbers of rows of this piece: int64, in canonical order of documents."""
-        return (np.int64(self.number) << ROW_BITS) | rows.astype(np.int64)
+        return nodes_of(self.number, rows)
 
     def having(self, **files: str) -> Piece:
         return replace(self, files={**self.files, **files})
@@ -57,10 +58,6 @@ def group_of(number: int) -> int:
     """Return the group of a piece: what all pieces have to say is added up group by group, and then over groups."""
     unit, index = divmod(number, PIECES_PER_UNIT)
     return unit // GROUP_UNITS * (PIECES_PER_UNIT // GROUP_PIECES) + index // GROUP_PIECES
-
-
-def piece_and_row(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return nodes >> ROW_BITS, nodes & ((1 << ROW_BITS) - 1)
 
 
 def pack(value: Mapping[str, Any]) -> bytes:

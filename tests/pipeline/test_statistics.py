@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.repeats import SPANS
 from pipeline.statistics import Tally, alarms, bin_edges, bins_of, documents, tally
 
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["web", "books"]),
-        st.sampled_from([None, "gopher.words", "exact_duplicate"]),
+        st.sampled_from([None, "gopher.words", "exact_duplicate", "repeated_text"]),
         st.sampled_from(["en", "ko", None]),
         st.integers(0, 1000),
         st.one_of(st.none(), st.floats(0, 10)),
@@ -39,8 +40,15 @@ def ledger(rows):
             "rule": pa.array(passed, pa.bool_()),
             "edits": pa.array([["nfc"] if c % 2 else [] for c in characters], pa.list_(pa.string())),
             "characters_read": pa.array(characters, pa.int32()),
+            **dict(zip(SPANS.names, removed(characters), strict=True)),
         }
     )
+
+
+def removed(characters):
+    """Return spans and their sum for documents of more than 500 characters, nulls for the others."""
+    spans = [[{"start": 0, "end": c // 2, "unit": "line"}] if c > 500 else None for c in characters]
+    return pa.array(spans, SPANS.types[0]), pa.array([s and s[0]["end"] for s in spans], SPANS.types[1])
 
 
 def tallied(rows):
@@ -85,6 +93,8 @@ def test_a_rule_that_fails_alone_is_told_from_one_that_fails_with_others():
     for name in ("characters", "tokens", "characters_read"):
         table = table.append_column(name, pa.array([1] * 4, pa.int32()))
     table = table.append_column("edits", pa.array([[]] * 4, pa.list_(pa.string())))
+    for field in SPANS:
+        table = table.append_column(field, pa.nulls(4, field.type))
     rules = tally(table, {"web": ["a", "b"]}, []).rules["web"]
     assert rules == {"a": {"failed": 2, "failed_alone": 1}, "b": {"failed": 2, "failed_alone": 1}}
 
