@@ -92,9 +92,12 @@ def _steps(outcomes: Mapping[str, Any], unit: str, cut: int = 0) -> list[tuple[s
 
 
 def _plural(step: str) -> str:
-    return {"near_duplicate_repository": "near duplicate repositories", "rules": "rules", "mixture": "mixture", REPEATED_TEXT: "repeated text"}.get(
-        step, f"{step.replace('_', ' ')}s"
-    )
+    return {
+        "near_duplicate_repository": "near duplicate repositories",
+        "rules": "rules",
+        "mixture": "mixture",
+        REPEATED_TEXT: "repeated text",
+    }.get(step, f"{step.replace('_', ' ')}s")
 
 
 def _rules(plan: Plan, corpus: str, statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
