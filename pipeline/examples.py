@@ -28,8 +28,16 @@ def choose(ledger: pa.Table, draws: np.ndarray, text: pa.Array, rules: Mapping[s
                 for name in ("id", "url", "source", "survivor", "similarity")
             }
             value = ledger.column(rules[reason])[int(row)].as_py() if reason in rules else None
-            entry |= {"draw": float(draws[row]), "value": value, "text": text[int(row)].as_py()[:CHARACTERS]}
+            start = _start(ledger, int(row)) if reason == "contaminated" else 0
+            shown = text[int(row)].as_py()[start : start + CHARACTERS]
+            entry |= {"draw": float(draws[row]), "value": value, "text": shown}
             found.setdefault(ledger.column("corpus")[int(row)].as_py(), {}).setdefault(reason, []).append(entry)
+    return found
+
+
+def _start(ledger: pa.Table, row: int) -> int:
+    """Return where in a document the first evaluation item begins."""
+    found: int = ledger.column("contamination")[row].as_py()[0]["start"]
     return found
 
 

@@ -70,6 +70,9 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
     read = together("Read and edit", "read_unit", listed("work units", lists.units))
     pieces = each(together("Measure", "measure_piece", read), "Decide", "decide_piece")
 
+    if plan.evaluations:
+        pieces = each(pieces, "Decontaminate", "decontaminate_piece")
+
     if plan.recipe.deduplicate is not None and plan.recipe.deduplicate.repositories is not None:
         parts = all_in_one("Share out repositories", "share_out", each(pieces, "Sketch", "sketch_repositories"))
         merged = together("Merge repositories", "merge_repositories", parts)

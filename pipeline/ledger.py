@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.document import SCHEMA
+from pipeline.evaluation import CONTAMINATION
 from pipeline.plan import HASHES, Plan
 from pipeline.repeats import REPEATED_TEXT, SPANS
 
@@ -45,6 +46,11 @@ MORE = [
 ]
 
 
+def more_fields(plan: Plan) -> list[pa.Field]:
+    """Return the fields of what stages beyond the rules note of a document."""
+    return [*([pa.field("contamination", CONTAMINATION)] if plan.recipe.decontaminate else []), *MORE]
+
+
 def signal_fields(plan: Plan) -> list[pa.Field]:
     """Return a field for every column that some corpus measures, in the order of first use."""
     fields: dict[str, pa.Field] = {}
@@ -63,7 +69,7 @@ def rule_fields(plan: Plan) -> list[pa.Field]:
 
 def ledger_schema(plan: Plan) -> pa.Schema:
     """Return the schema of the ledger of a run: the same for every part."""
-    return pa.schema([*GIVEN, *OUTCOME, *signal_fields(plan), *MORE, *rule_fields(plan)])
+    return pa.schema([*GIVEN, *OUTCOME, *signal_fields(plan), *more_fields(plan), *rule_fields(plan)])
 
 
 def numeric_columns(plan: Plan) -> list[str]:

@@ -85,6 +85,7 @@ def make(
         "alarms": statistics.alarms(tally, plan.recipe.deduplicate.alarm) if plan.recipe.deduplicate else [],
         "earlier": {run["key"]: name for name, run in plan.earlier.items()},
         "statistics": asdict(tally),
+        "evaluations": [asdict(one) for one in plan.evaluations],
         "shards": [asdict(shard) for shard in shards],
         "sources": plan.sources,
     }

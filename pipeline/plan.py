@@ -22,6 +22,7 @@ from filters.rule import Rule
 from filters.signal import Signal, needed
 from filters.sketch import sketches
 from pipeline.earlier import Part, find
+from pipeline.evaluation import EvaluationSet, find_sets
 from pipeline.plugins import GIVEN, writers
 from pipeline.read import Source, Unit, units
 from pipeline.recipe import Corpus, Near, Recipe
@@ -77,13 +78,14 @@ class Plan:
     """Of each corpus its files, units of work, and bytes."""
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of each earlier run, as the recipe names it, its key, parts and documents."""
+    evaluations: tuple[EvaluationSet, ...] = ()
 
     def unit_key(self, unit: Unit) -> list[object]:
         return [unit.corpus, unit.format, self.name_of(unit.path), unit.start, unit.stop, unit.columns, unit.version]
 
     def name_of(self, path: str) -> str:
         """Return a source's path as the recipe would write it: relative to the recipe's folder where it lies below."""
-        return path.removeprefix(self.recipe.base.rstrip("/") + "/")
+        return self.recipe.name_of(path)
 
     def corpus(self, name: str) -> Corpus:
         return self.recipe.corpora[name]
@@ -170,6 +172,11 @@ class Plan:
         order = [*named, *sorted(set(self.recipe.corpora) - set(named))]
         return order.index(corpus)
 
+    @property
+    def evaluation_items(self) -> str:
+        """The name of the stored file of evaluation items: it depends on the code and on every item."""
+        return f"work/evaluation/{digest(code(), [[one.name, one.version] for one in self.evaluations])}.parquet"
+
     def to_json(self) -> str:
         recipe = json.loads(self.recipe.to_json())
         value = {
@@ -179,6 +186,7 @@ class Plan:
             "key": self.key,
             "sources": self.sources,
             "earlier": self.earlier,
+            "evaluations": [asdict(one) for one in self.evaluations],
         }
         return json.dumps(value, sort_keys=True)
 
@@ -186,7 +194,8 @@ class Plan:
     def from_json(text: str) -> Plan:
         value = json.loads(text)
         recipe = Recipe.model_validate({**value["recipe"], "base": value["base"]})
-        return Plan(value["root"], recipe, value["key"], value["sources"], value["earlier"])
+        evaluations = tuple(EvaluationSet(**one) for one in value["evaluations"])
+        return Plan(value["root"], recipe, value["key"], value["sources"], value["earlier"], evaluations)
 
 
 @dataclass(frozen=True)
@@ -198,9 +207,10 @@ class Inputs:
 
 
 def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
-    """Find the sources of a recipe and split them into units, and the earlier runs.
+    """Find the sources of a recipe and split them into units, the earlier runs, and the evaluation sets.
 
-    Raises pipeline.read.SourceError where there are no sources, pipeline.earlier.EarlierRunError where a run is none.
+    Raises pipeline.read.SourceError where sources or evaluation sets are not there or not what the recipe says,
+    pipeline.earlier.EarlierRunError where a run is none.
     """
     plan, found = Plan(root, recipe), []
     sources = {}
@@ -216,9 +226,10 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
     for part in parts:
         run = earlier.setdefault(part.run, {"key": part.key, "parts": 0, "rows": 0})
         run |= {"parts": run["parts"] + 1, "rows": run["rows"] + part.rows}
-    depends = [plan.plugin_digest, sorted(run["key"] for run in earlier.values())]
+    evaluations = find_sets(recipe)
+    depends = [plan.plugin_digest, sorted(run["key"] for run in earlier.values()), [one.version for one in evaluations]]
     key = digest(code(), recipe.to_json(), depends, *(digest(plan.unit_key(unit)) for unit in found))
-    return Plan(root, recipe, key, sources, earlier), Inputs(tuple(found), parts)
+    return Plan(root, recipe, key, sources, earlier, evaluations), Inputs(tuple(found), parts)
 
 
 @dataclass(frozen=True)

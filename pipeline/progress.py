@@ -17,6 +17,7 @@ from pipeline.store import Store
 COST = {
     "read": 6.0,
     "measure": 2.0,
+    "decontaminate": 0.2,
     "deduplicate": 0.5,
     "repeats": 1.0,
     "embed": 6.0,
@@ -39,6 +40,7 @@ class Progress:
         skipped = set() if plan.recipe.sample.semantic else {"embed", "sample"}
         skipped |= set() if plan.deduplicates else {"deduplicate"}
         skipped |= set() if plan.repeats else {"repeats"}
+        skipped |= set() if plan.evaluations else {"decontaminate"}
         self._cost = {stage: cost for stage, cost in COST.items() if stage not in skipped}
         self._stream = os.fdopen(os.dup(2), "w")  # its own: what workers say on stderr is sent to a file meanwhile
         self._live = self._stream.isatty()

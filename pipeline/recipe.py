@@ -18,6 +18,10 @@ OURS = ("id", "text", "url", "date", "licence", "repository", "programming_langu
 """Columns of a document that a source's own column may fill."""
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""What a corpus or an evaluation set may be called."""
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -64,6 +68,14 @@ class Corpus(Part):
     edits: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
     rules: dict[str, Bound] = {}
+
+
+class Evaluation(Part):
+    """An evaluation set: `fields` are keys (with dots into objects and lists), or numbers of columns without a header."""
+
+    paths: Names = Field(min_length=1)
+    fields: Annotated[tuple[str | int, ...], BeforeValidator(_listed)] = ()
+    records: str | None = None  # where in a JSON file the records are, if it holds more than one list
 
 
 class Exact(Part):
@@ -173,7 +185,8 @@ class Recipe(Part):
     """A whole recipe. `base` is the folder that its relative paths start from."""
 
     seed: int = Field(default=0, ge=0, lt=1 << 63)
-    corpora: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Corpus] = Field(min_length=1)
+    corpora: dict[Annotated[str, Field(pattern=NAME)], Corpus] = Field(min_length=1)
+    decontaminate: dict[Annotated[str, Field(pattern=NAME)], Evaluation] = {}
     deduplicate: Deduplicate | None = None
     sample: Sample = Sample()
     shards: Shards = Shards()
@@ -188,6 +201,10 @@ class Recipe(Part):
     def located(self, path: str) -> str:
         """Return a path of the recipe as one that can be opened: relative ones start at `base`."""
         return path if "://" in path or Path(path).is_absolute() else str(Path(self.base) / path)
+
+    def name_of(self, path: str) -> str:
+        """Return a file's path as the recipe would write it: relative to `base` where it lies below."""
+        return path.removeprefix(self.base.rstrip("/") + "/")
 
 
 class RecipeError(ValueError):

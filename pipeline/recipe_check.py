@@ -30,7 +30,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 def explain(error: Mapping[str, Any], root: type[BaseModel], data: Mapping[str, Any]) -> Fault | None:
     """Turn one of pydantic's errors on `data` into (path, message); None for those that only repeat another."""
-    location = _as_written(tuple(part for part in error["loc"] if part not in ("[key]", "Train", "str")), data)
+    location = _as_written(tuple(part for part in error["loc"] if part not in ("[key]", "Train", "str", "int")), data)
     kind, found = error["type"], error.get("input")
     if kind == "extra_forbidden":
         return location, f"unknown key{nearest(location[-1], _keys(root, location[:-1]))}"

@@ -65,6 +65,7 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
         presets={name: PRESETS[name].citation for c in plan.recipe.corpora.values() for name in c.presets},
         rejected=manifest["documents"]["rejected"],
         alarms=[alarm_message(alarm) for alarm in manifest["alarms"]],
+        evaluations=_evaluations(manifest),
         dropped=sum(manifest["documents"]["dropped"].values()),
     )
 
@@ -93,6 +94,7 @@ def _steps(outcomes: Mapping[str, Any], unit: str, cut: int = 0) -> list[tuple[s
 
 def _plural(step: str) -> str:
     return {
+        "contaminated": "decontamination",
         "near_duplicate_repository": "near duplicate repositories",
         "rules": "rules",
         "mixture": "mixture",
@@ -113,6 +115,15 @@ def _rules(plan: Plan, corpus: str, statistics: Mapping[str, Any]) -> list[dict[
         count = counts.get(rule.name, {"failed": 0, "failed_alone": 0})
         rules.append({"name": rule.name, "bound": str(rule), "drawing": Markup(drawing), "nulls": nulls, **count})
     return rules
+
+
+def _evaluations(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the evaluation sets with, for each corpus, how many documents hold an item of it."""
+    found = manifest["statistics"].get("contamination", {})
+    return [
+        {**one, "found": [(corpus, found.get(corpus, {}).get(one["name"], 0)) for corpus in manifest["corpora"]]}
+        for one in manifest.get("evaluations", [])
+    ]
 
 
 def _languages(outcomes: Mapping[str, Any]) -> list[dict[str, Any]]:

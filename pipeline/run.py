@@ -13,6 +13,7 @@ from typing import Any
 from filters.repeats import UNITS
 from pipeline import manifest
 from pipeline.earlier import EarlierRunError
+from pipeline.evaluation import write_items
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
 from pipeline.recipe import Recipe
@@ -69,6 +70,11 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
         store.write_table("sources.parquet", sources_table(plan, inputs))
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
+    if plan.evaluations:
+        try:
+            write_items(recipe, plan.evaluations, store, plan.evaluation_items)
+        except SourceError as error:
+            raise RunError(str(error)) from None
     store.remove(manifest.NAME)
     store.remove(manifest.OVER_BUDGET)
     with Progress(plan, quiet), _worker_log(store, workers > 1 and not options):
@@ -172,6 +178,9 @@ def described(plan: Plan) -> str:
         lines.append(f"  edits: {', '.join(plan.corpus(name).edits) or 'none'}")
         lines.append(f"  signals: {', '.join(signal.name for signal in plan.signals(name))}")
         lines += [f"  rule {rule.name}: {rule}" for rule in plan.rules(name)]
+    for one in plan.evaluations:
+        short = f", {one.too_short:,} of them too short to be found" if one.too_short else ""
+        lines.append(f"decontaminate {one.name}: {one.items:,} items in {one.files} file(s){short}")
     near = plan.near
     if plan.deduplicates:
         keep = plan.recipe.deduplicate.keep if plan.recipe.deduplicate else None

@@ -2,7 +2,7 @@
 
 A tally holds, per corpus: documents, characters and tokens by language and outcome; for every rule how many documents
 failed it, and how many failed it alone; a histogram of every numeric column; how often each edit changed a text; what
-was cut out of documents as repeated text.
+was cut out of documents as repeated text; how many documents hold an item of each evaluation set.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.evaluation import sets_of
 from pipeline.ledger import DUPLICATES, LATER
 from pipeline.repeats import REPEATED_TEXT
 
 KEPT = "kept"
-STEPS = (*DUPLICATES, *LATER)
+STEPS = ("contaminated", *DUPLICATES, *LATER)
 """Reasons that are no rules, in the order of the stages that give them."""
 COUNTS = ("documents", "characters", "tokens")
 LINEAR_BINS = 50
@@ -58,6 +59,7 @@ class Tally:
     characters_read: Nested = field(default_factory=dict)  # corpus → characters before the edits
     sources: Nested = field(default_factory=dict)  # corpus → source → compared, duplicates
     removed: Nested = field(default_factory=dict)  # corpus → unit → spans, characters cut out of documents
+    contamination: Nested = field(default_factory=dict)  # corpus → evaluation set → documents that hold an item of it
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{name: add(value, vars(other)[name]) for name, value in vars(self).items()})
@@ -88,6 +90,9 @@ def tally(
             rules={corpus: _rules(part, own)},
             histograms={corpus: {name: _histogram(part.column(name), kept) for name in columns}},
             edits={corpus: {note["values"]: note["counts"] for note in notes}},
+            contamination={corpus: sets_of(part.column("contamination"))}
+            if "contamination" in part.schema.names
+            else {},
             characters_read={corpus: int(pc.sum(part.column("characters_read")).as_py() or 0)},
             sources={corpus: _sources(part, corpus in by_source)},
             removed={corpus: _removed(part)},

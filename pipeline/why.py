@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.ledger import GIVEN, MORE, OUTCOME
+from pipeline.ledger import GIVEN, OUTCOME, more_fields
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
 from pipeline.repeats import REPEATED_TEXT
@@ -75,6 +75,9 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
     elif reason == "mixture":
         share = plan.recipe.sample.mixture[row["corpus"]]
         lines.append(f"dropped: beyond the share {share:g} of its corpus in the mixture (its draw: {row['draw']:.6f})")
+    elif reason == "contaminated":
+        sets = sorted({one["set"] for one in row["contamination"]})
+        lines.append(f"dropped: it holds what evaluation would ask: {', '.join(sets)}")
     elif reason == REPEATED_TEXT:
         lines.append("dropped: all its text repeats what earlier documents say")
     elif reason in SENTENCES:
@@ -88,11 +91,12 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
     else:
         names = ", ".join(rule.name for rule in failed)
         lines.append(f"dropped: it fails {len(failed)} of {len(rules)} rules: {names}")
+    lines += [f"  holds {_item(one)}" for one in row.get("contamination") or ()]
     for rule in rules:
         mark = "fails " if row[rule.name] is False else "passes"
         lines.append(f"  {mark}  {rule.name:<44} {_value(row[rule.column]):>12}   {safe(str(rule), 60)}")
     bounded = {rule.column for rule in rules} | {rule.name for rule in rules}
-    skipped = bounded | {f.name for f in (*GIVEN, *OUTCOME, *MORE)}
+    skipped = bounded | {f.name for f in (*GIVEN, *OUTCOME, *more_fields(plan))}
     shown = [
         f"{n} {_value(v)}" for n, v in row.items() if n not in skipped and v is not None and not isinstance(v, bool)
     ]
@@ -128,6 +132,12 @@ def _removed(spans: list[dict[str, Any]], characters: int) -> list[str]:
     if len(spans) > MOST:
         lines.append(f"    … and {len(spans) - MOST:,} more")
     return lines
+
+
+def _item(found: Mapping[str, Any]) -> str:
+    """Return in words where an evaluation item lies in a document."""
+    where = f"characters {found['start']:,} to {found['end']:,}"
+    return f"{found['set']}: {safe(found['item'])}, {found['words']} of its {found['item_words']} words, {where}"
 
 
 def _value(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pipeline.stages import (
+    decontamination,
     duplicates,
     limits,
     mixing,
@@ -26,6 +27,7 @@ STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
         reading.read_unit,
         reading.measure_piece,
         reading.decide_piece,
+        decontamination.decontaminate_piece,
         repositories.sketch_repositories,
         repositories.merge_repositories,
         repositories.decide_repositories,

@@ -24,6 +24,9 @@ from pipeline.tokens import Tokenizer
 
 KEPT_SCHEMA = pa.schema([*SCHEMA, pa.field("language", pa.string()), pa.field("tokens", pa.int32())])
 
+FINISHED_FROM = ("documents", "measured", "decided", "contamination", "state", "repeats", "clusters", "tokens")
+"""The stages whose files make a piece's part of the ledger."""
+
 
 def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
     """Apply the mixture's cut and write the piece's kept documents, its part of the ledger, and their tally."""
@@ -32,8 +35,7 @@ def finish_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
     for value in together.values:
         piece = _cut(work, piece, work.store.read_json(value["cuts"])[piece.corpus])
     schema = ledger_schema(work.plan)
-    stages = ("documents", "measured", "decided", "state", "repeats", "clusters", "tokens")
-    depends = [piece.files.get(stage, "") for stage in stages]
+    depends = [piece.files.get(s, "") for s in FINISHED_FROM]
     name = work.key("finished", depends, schema.names)
     if not work.store.exists(f"{name}.json"):
         ledger = ledger_part(schema, piece.rows, _columns(work, piece))
@@ -86,7 +88,7 @@ def _cut(work: Work, piece: Piece, cut: float) -> Piece:
 
 def _columns(work: Work, piece: Piece) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    for stage in ("documents", "measured", "decided", "state", "repeats", "tokens"):
+    for stage in ("documents", "measured", "decided", "contamination", "state", "repeats", "tokens"):
         if stage in piece.files:
             names = None if stage != "documents" else [*SCHEMA.names[:-2], "edits", "characters_read"]
             table = work.store.read_table(piece.files[stage], names)

@@ -30,6 +30,7 @@ sample:
   mixture: {web: 0.5, books: 0.5}
 shards: {tokenizer: {train: 1000}}
 budget: {rejects: 0}
+decontaminate: {quiz: {paths: quiz.csv, fields: [question, 2]}}
 """
 
 
@@ -48,6 +49,7 @@ def test_reads_a_recipe_as_yaml_1_2(tmp_path):
     assert recipe.corpora["web"].rules["language"].among == ("en", "no")
     assert recipe.corpora["books"].read.paths == ("a.jsonl", "b.jsonl")
     assert recipe.budget.rejects == 0
+    assert recipe.decontaminate["quiz"].fields == ("question", 2)
     assert recipe.base == str(tmp_path)
 
 
@@ -102,6 +104,8 @@ def test_names_every_fault_at_once_with_its_line(tmp_path):
         (("[gopher_quality, c4]", "[c4, c4]"), 6, "preset 'c4' is named twice"),
         (("[main_text]", "{main_text: 1}"), 5, "a list is wanted here"),
         (("  near: {threshold: 0.8}", "  near: {threshold: 0.8}\n  near: {threshold: 0.9}"), 17, "duplicate key"),
+        (("paths: quiz", "path: quiz"), 22, "decontaminate.quiz.path: unknown key; did you mean 'paths'?"),
+        (("quiz: {", "a quiz: {"), 22, "decontaminate.a quiz: string should match pattern"),
         (("seed: 7", "seed: [7"), 2, "expected"),
     ],
 )
