@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.abc
 import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import pyarrow as pa
 
@@ -22,19 +23,23 @@ TYPES: Mapping[str, pa.DataType] = {column: signal.writes[column] for column, si
 """Column → its Arrow type."""
 
 
-def plugin(path: str) -> ModuleType:
+def plugin(path: str, source: str | None = None) -> ModuleType:
     """Run a user's Python file as a module of a private name and return it; collect() finds the signals in it.
 
-    The file is code and is trusted like the command line that names it. Every call runs it anew. Raises SignalError
-    with the file and line of a fault.
+    The file is code and is trusted like the command line that names it. Every call runs it anew. `source` is its text,
+    where the file itself is not on this machine. Raises SignalError with the file and line of a fault.
     """
     file = Path(path).resolve()
-    if not file.is_file():
-        raise SignalError(f"{path}: no such file; a plugin is a Python file that defines signals")
-    name = f"corpusmill_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if not path.endswith(".py"):
         raise SignalError(f"{path}: not a Python file; a plugin's name ends in .py")
+    if source is None:
+        if not file.is_file():
+            raise SignalError(f"{path}: no such file; a plugin is a Python file that defines signals")
+        source = file.read_text(encoding="utf-8")
+    name = f"corpusmill_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_loader(name, _Text(str(file), source), origin=str(file))
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and inspect look a class's or function's module up there
     try:
@@ -43,6 +48,23 @@ def plugin(path: str) -> ModuleType:
         del sys.modules[name]
         raise SignalError(f"{path}:{_line(fault, file)}: {type(fault).__name__}: {_message(fault)}") from fault
     return module
+
+
+class _Text(importlib.abc.InspectLoader):
+    """Load a module from its source, which is at hand."""
+
+    def __init__(self, path: str, source: str) -> None:
+        self._path, self._source = path, source
+
+    def get_source(self, fullname: str) -> str:
+        return self._source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._source, self._path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__file__ = self._path
+        super().exec_module(module)
 
 
 def _line(fault: Exception, file: Path) -> int:

@@ -26,8 +26,10 @@ def parser() -> argparse.ArgumentParser:
     verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     run = verbs.add_parser("run", help="curate: run a recipe into a folder")
-    run.add_argument("recipe", help="the recipe, a YAML file")
-    run.add_argument("--out", required=True, help="the run folder; a finished or broken run there is taken up again")
+    run.add_argument("recipe", help="the recipe, a YAML file or its URL")
+    run.add_argument(
+        "--out", required=True, help="the run folder, local or s3://…; a finished or broken run there is taken up again"
+    )
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     run.add_argument("--quiet", action="store_true", help="no progress, only the result")
     run.add_argument("options", nargs="*", help="after `--`: options of the Beam runner, such as --runner=…")
@@ -62,8 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
     chosen = parser().parse_args(given)
+    from pipeline.remote import RemoteError
+
     try:
         return VERBS[chosen.verb](chosen)
+    except RemoteError as error:
+        return fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0

@@ -33,11 +33,14 @@ class AccountingError(RuntimeError):
 def counted(store: Store, names: Sequence[str]) -> dict[str, int]:
     """Return the rows of the published Parquet files, by folder, from their footers."""
     found: dict[str, int] = {"documents": 0, "ledger": 0, "rejects": 0}
-    for name in names:
-        folder = name.split("/")[0]
-        if folder in found:
-            with store.open(name) as file:
-                found[folder] += pq.ParquetFile(file).metadata.num_rows
+
+    def rows(name: str) -> int:
+        with store.open(name) as file:
+            return int(pq.ParquetFile(file).metadata.num_rows)
+
+    tables = [name for name in names if name.split("/")[0] in found]
+    for name, count in zip(tables, store.each(rows, tables), strict=True):
+        found[name.split("/")[0]] += count
     return found
 
 

@@ -23,7 +23,7 @@ from filters.signal import Signal, needed
 from filters.sketch import sketches
 from pipeline.earlier import Part, find
 from pipeline.evaluation import EvaluationSet, find_sets
-from pipeline.plugins import GIVEN, writers
+from pipeline.plugins import GIVEN, plugin_source, writers
 from pipeline.read import Source, Unit, units
 from pipeline.recipe import Corpus, Near, Recipe
 from pipeline.store import Store, digest
@@ -68,7 +68,10 @@ def _python_files(folder: resources.abc.Traversable) -> Iterable[resources.abc.T
 
 @dataclass(frozen=True)
 class Plan:
-    """One recipe, the run folder it goes to, and what there is to read."""
+    """One recipe, the run folder it goes to, and what there is to read.
+
+    It brings the sources of the recipe's plugins: the files themselves may lie on another machine.
+    """
 
     root: str
     recipe: Recipe
@@ -79,6 +82,8 @@ class Plan:
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of each earlier run, as the recipe names it, its key, parts and documents."""
     evaluations: tuple[EvaluationSet, ...] = ()
+    plugins: Sequence[tuple[str, str]] = ()
+    """Of each plugin its path and its source code."""
 
     def unit_key(self, unit: Unit) -> list[object]:
         return [unit.corpus, unit.format, self.name_of(unit.path), unit.start, unit.stop, unit.columns, unit.version]
@@ -92,15 +97,11 @@ class Plan:
 
     @functools.cached_property
     def writers(self) -> Mapping[str, Signal]:
-        return writers(self.recipe.located(path) for path in self.recipe.plugins) | sketches(self.hashing)
+        return writers(self.plugins) | sketches(self.hashing)
 
     @functools.cached_property
     def plugin_digest(self) -> str:
-        return digest(*(self._plugin_bytes(path) for path in self.recipe.plugins))
-
-    def _plugin_bytes(self, path: str) -> bytes:
-        with open(self.recipe.located(path), "rb") as file:
-            return file.read()
+        return digest(*(source for _, source in self.plugins))
 
     def rules(self, corpus: str) -> tuple[Rule, ...]:
         """Return the rules of a corpus in the order in which a first failing one is named."""
@@ -187,6 +188,7 @@ class Plan:
             "sources": self.sources,
             "earlier": self.earlier,
             "evaluations": [asdict(one) for one in self.evaluations],
+            "plugins": self.plugins,
         }
         return json.dumps(value, sort_keys=True)
 
@@ -195,7 +197,8 @@ class Plan:
         value = json.loads(text)
         recipe = Recipe.model_validate({**value["recipe"], "base": value["base"]})
         evaluations = tuple(EvaluationSet(**one) for one in value["evaluations"])
-        return Plan(value["root"], recipe, value["key"], value["sources"], value["earlier"], evaluations)
+        plugins = tuple((path, source) for path, source in value["plugins"])
+        return Plan(value["root"], recipe, value["key"], value["sources"], value["earlier"], evaluations, plugins)
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,8 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
     Raises pipeline.read.SourceError where sources or evaluation sets are not there or not what the recipe says,
     pipeline.earlier.EarlierRunError where a run is none.
     """
-    plan, found = Plan(root, recipe), []
+    plugins = tuple((path, plugin_source(path)) for path in map(recipe.located, recipe.plugins))
+    plan, found = Plan(root, recipe, plugins=plugins), []
     sources = {}
     for name in sorted(recipe.corpora):
         read = recipe.corpora[name].read
@@ -229,7 +233,7 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
     evaluations = find_sets(recipe)
     depends = [plan.plugin_digest, sorted(run["key"] for run in earlier.values()), [one.version for one in evaluations]]
     key = digest(code(), recipe.to_json(), depends, *(digest(plan.unit_key(unit)) for unit in found))
-    return Plan(root, recipe, key, sources, earlier, evaluations), Inputs(tuple(found), parts)
+    return Plan(root, recipe, key, sources, earlier, evaluations, plugins), Inputs(tuple(found), parts)
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pyarrow as pa
 
 from filters.catalogue import WRITERS, plugin
 from filters.signal import Signal, SignalError, collect
 from pipeline.document import SCHEMA
+from pipeline.remote import filesystem, is_url, said
 
 GIVEN = tuple(SCHEMA.names)
 """Columns that readers write: signals and rules may use them as they are."""
 
 
-def writers(plugins: Iterable[str] = ()) -> dict[str, Signal]:
-    """Map every column to its signal; raise SignalError for a plugin that cannot be loaded or that clashes."""
+def plugin_source(path: str) -> str:
+    """Return the text of a plugin, a file or a URL; raise SignalError where there is none."""
+    try:
+        if is_url(path):
+            files, name = filesystem(path)
+            return str(files.cat_file(name), "utf-8")
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SignalError(f"{path}: not UTF-8; a plugin is a Python file that defines signals") from None
+    except Exception as error:  # every storage has exceptions of its own
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {said(error)}"
+        raise SignalError(f"{path}: {what}; a plugin is a Python file that defines signals") from None
+
+
+def writers(plugins: Iterable[tuple[str, str]] = ()) -> dict[str, Signal]:
+    """Map every column to its signal, those of plugins (path, source) too.
+
+    Raises SignalError for a plugin that cannot be loaded or that clashes.
+    """
     every = dict(WRITERS)
-    for path in plugins:
-        for column, signal in collect([plugin(path)]).items():
+    for path, source in plugins:
+        for column, signal in collect([plugin(path, source)]).items():
             if column in every or column in GIVEN:
                 owner = f"signal {every[column].name!r}" if column in every else "the reader"
                 raise SignalError(f"{path}: signal {signal.name!r} writes {column!r}, which {owner} writes already")

@@ -2,7 +2,7 @@
 
 `load` reads YAML 1.2 (so `no` is Norwegian, not false) and `parse` the same object from Python. Both report every
 fault at once, each as `file:line: path: what was found, what would be right`; neither touches data.
-Relative paths in a recipe are relative to the recipe's own folder.
+Relative paths in a recipe are relative to the recipe's own folder, which may be a URL.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.remote import is_url, located, parent
 
 OURS = ("id", "text", "url", "date", "licence", "repository", "programming_language")
 """Columns of a document that a source's own column may fill."""
@@ -200,7 +202,7 @@ class Recipe(Part):
 
     def located(self, path: str) -> str:
         """Return a path of the recipe as one that can be opened: relative ones start at `base`."""
-        return path if "://" in path or Path(path).is_absolute() else str(Path(self.base) / path)
+        return located(self.base, path)
 
     def name_of(self, path: str) -> str:
         """Return a file's path as the recipe would write it: relative to `base` where it lies below."""
@@ -216,11 +218,12 @@ class RecipeError(ValueError):
 
 
 def load(path: str | Path) -> Recipe:
-    """Read, validate and check a recipe file; raise RecipeError with every fault in it."""
+    """Read, validate and check a recipe, a file or a URL; raise RecipeError with every fault in it."""
     from pipeline.recipe_yaml import read_yaml
 
-    data, lines = read_yaml(Path(path))
-    return parse(data, base=str(Path(path).resolve().parent), name=str(path), lines=lines)
+    data, lines = read_yaml(str(path))
+    base = parent(str(path)) if is_url(str(path)) else str(Path(path).resolve().parent)
+    return parse(data, base=base, name=str(path), lines=lines)
 
 
 def parse(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel
 
 from filters.signal import SignalError
+from pipeline.remote import located
 
 Path_ = tuple[str | int, ...]
 Fault = tuple[Path_, str]
@@ -156,22 +156,24 @@ def _check_corpus(at: Path_, corpus: Mapping[str, Any], kinds: Mapping[str, pa.D
 
 def _column_types(data: Mapping[str, Any], base: str, faults: list[Fault]) -> Mapping[str, pa.DataType] | None:
     """Return every column a rule may name, with its type; None if a plugin cannot be loaded (its fault is added)."""
-    from pipeline.plugins import column_types, writers
+    from pipeline.plugins import column_types, plugin_source, writers
 
     plugins = data.get("plugins") or ()
     plugins = [plugins] if isinstance(plugins, str) else plugins
-    paths = [str(Path(base) / str(path)) for path in plugins] if isinstance(plugins, (list, tuple)) else []
-    broken = False
-    for index, path in enumerate(paths):
+    names = [str(path) for path in plugins] if isinstance(plugins, (list, tuple)) else []
+    broken, loaded = False, []
+    for index, name in enumerate(names):
         try:
-            writers([path])
+            path = located(base, name)
+            loaded.append((path, plugin_source(path)))
+            writers(loaded[-1:])
         except Exception as error:  # a user's file may fail in any way; the recipe's fault list names it
             faults.append((("plugins", index), f"cannot be used: {error}"))
             broken = True
     if broken:
         return None
     try:
-        return column_types(writers(paths))
+        return column_types(writers(loaded))
     except SignalError as error:
         faults.append((("plugins",), str(error)))
         return None

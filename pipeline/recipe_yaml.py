@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from pipeline.remote import filesystem, is_url, said
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
@@ -11,7 +13,7 @@ MAX_NODES = 100_000
 Lines = dict[tuple[str | int, ...], int]
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+def read_yaml(path: str) -> tuple[dict[str, Any], Lines]:
     """Return the mapping in a YAML file and the line (from 1) of every key and item; raise RecipeError for bad YAML."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -19,11 +21,11 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     from pipeline.recipe import RecipeError
 
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             content = file.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise RecipeError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise RecipeError([f"{path}: cannot be read: {error.strerror or said(error)}"]) from None
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise RecipeError([f"{path}:{line}: byte {error.start} is not UTF-8; a recipe is UTF-8 text"]) from None
@@ -46,7 +48,15 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     return _plain(root, (), lines, path), lines
 
 
-def _plain(node: Any, at: tuple[str | int, ...], lines: Lines, path: Path) -> Any:
+def _opened(path: str) -> IO[bytes]:
+    if not is_url(path):
+        return Path(path).open("rb")
+    files, name = filesystem(path)
+    opened: IO[bytes] = files.open(name, "rb")
+    return opened
+
+
+def _plain(node: Any, at: tuple[str | int, ...], lines: Lines, path: str) -> Any:
     """Turn ruamel's nodes into plain values, noting lines; aliases are followed, up to a number of nodes in all."""
     from pipeline.recipe import RecipeError
 

@@ -17,6 +17,7 @@ from pipeline.evaluation import write_items
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
 from pipeline.recipe import Recipe
+from pipeline.remote import RemoteError, is_url
 from pipeline.statistics import STEPS
 from pipeline.store import Store
 from pipeline.terminal import safe
@@ -47,10 +48,13 @@ class Outcome:
 
 
 def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (), quiet: bool = True) -> Outcome:
-    """Run a recipe into the folder `out`; take up a broken run there; do nothing if it is finished already."""
+    """Run a recipe into the folder `out`; take up a broken run there; do nothing if it is finished already.
+
+    Raises RunError, and pipeline.remote.RemoteError where `out` is on storage that cannot be used.
+    """
     started = time.monotonic()
     try:
-        plan, inputs = make_plan(recipe, out)
+        plan, inputs = make_plan(recipe, out if is_url(out) else os.path.abspath(out))
     except (SourceError, EarlierRunError) as error:
         raise RunError(str(error)) from None
     store = Store(out)
@@ -68,6 +72,8 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
         store.write("recipe.yaml", _as_yaml(recipe))
         lists = write_lists(plan, inputs, store)
         store.write_table("sources.parquet", sources_table(plan, inputs))
+    except RemoteError:
+        raise  # it says where and what itself
     except OSError as error:
         raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
     if plan.evaluations:

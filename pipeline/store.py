@@ -1,25 +1,42 @@
 """The folder of a run, on a disk or in an object store: files appear whole, under their name, or not at all.
 
-On a disk a file is written under `work/tmp/`, synced, and renamed. In an object store an upload becomes visible when it
-is complete. Nothing else in the pipeline opens a run's files for writing.
+On a disk a file is written under `work/tmp/`, synced, and renamed. In an object store it is held until it is complete, and
+then sent at once: storage shows an object when it has all of it. Nothing else in the pipeline opens a run's files for
+writing.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.remote import RemoteError, filesystem, is_url, said
 
 TEMPORARY = "work/tmp"
+REQUESTS = 32
+"""Requests to an object store at the same time, where many files are asked for: each waits for tens of milliseconds."""
+
+PART_BYTES = 1 << 20
+"""What is asked for at least when a remote file is read in parts."""
+HELD_BYTES = 64 << 20
+"""Stage files that were read last, kept in memory by a store that is remote."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def digest(*parts: object) -> str:
@@ -37,36 +54,56 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
-        self.local = "://" not in root
-        self._files, self._base = fsspec.core.url_to_fs(self.root if not self.local else os.path.abspath(self.root))
+        self.local = not is_url(root)
+        if self.local:
+            self._files, self._base = LocalFileSystem(), os.path.abspath(self.root)
+        else:
+            self._files, self._base = filesystem(self.root)
+        self._held: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def path(self, name: str) -> str:
         return f"{self._base}/{name}"
 
+    @contextmanager
+    def _asking(self, name: str) -> Iterator[None]:
+        """Tell of a failure of remote storage in one line; a file that is not there stays a FileNotFoundError."""
+        try:
+            yield
+        except (FileNotFoundError, RemoteError):
+            raise
+        except Exception as error:  # every storage has exceptions of its own; on a disk they are what they are
+            if self.local:
+                raise
+            raise RemoteError(f"{self.root}/{name}: {said(error)}") from error
+
     def exists(self, name: str) -> bool:
-        return bool(os.path.exists(self.path(name)) if self.local else self._files.exists(self.path(name)))
+        if self.local:
+            return os.path.exists(self.path(name))
+        with self._asking(name):
+            return bool(self._files.exists(self.path(name)))
 
     def size(self, name: str) -> int:
-        return int(self._files.size(self.path(name)))
+        with self._asking(name):
+            return int(self._files.size(self.path(name)))
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files directly in a folder, sorted; none if there is no such folder."""
-        if not self._files.exists(self.path(folder)):
-            return []
-        entries = self._files.ls(self.path(folder), detail=True, refresh=True)
+        with self._asking(folder):
+            try:
+                entries = self._files.ls(self.path(folder), detail=True)
+            except FileNotFoundError:
+                return []
         return sorted(f"{folder}/{entry['name'].rsplit('/', 1)[-1]}" for entry in entries if entry["type"] == "file")
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """Open a file for writing; it is published under its name when the block ends without an exception."""
         if not self.local:
-            stream = self._files.open(self.path(name), "wb")
-            try:
-                yield stream
-            except BaseException:
-                stream.discard()
-                raise
-            stream.close()
+            held = io.BytesIO()
+            yield held
+            with self._asking(name):
+                self._files.pipe_file(self.path(name), held.getvalue())
             return
         target = Path(self.path(name))
         temporary = Path(self.path(TEMPORARY)) / uuid.uuid4().hex
@@ -85,7 +122,8 @@ class Store:
     def link(self, name: str, public: str) -> None:
         """Publish a finished file under another name as well, without writing it again where the storage can."""
         if not self.local:
-            self._files.copy(self.path(name), self.path(public))
+            with self._asking(public):
+                self._files.cp_file(self.path(name), self.path(public))
             return
         temporary = Path(self.path(TEMPORARY)) / uuid.uuid4().hex
         for folder in (Path(self.path(public)).parent, temporary.parent):
@@ -95,25 +133,48 @@ class Store:
         temporary.unlink(missing_ok=True)  # renaming one name of a file over another of the same file leaves both
 
     def open(self, name: str) -> BinaryIO:
-        stream: BinaryIO = self._files.open(self.path(name), "rb")
-        return stream
+        """Open a file for reading parts of it; `read` takes the whole of it, which in an object store is one request."""
+        if self.local:
+            return open(self.path(name), "rb")
+        with self._asking(name):
+            stream: BinaryIO = self._files.open(self.path(name), "rb", block_size=PART_BYTES)
+            return stream
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes of a file from `start` up to `stop`: in an object store one request."""
+        if self.local:
+            with open(self.path(name), "rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        held = self._held.get(name)
+        if held is not None:
+            return held[start:stop]
+        with self._asking(name):
+            data: bytes = self._files.cat_file(self.path(name), start=start, end=stop)
+            return data
 
     def write(self, name: str, data: bytes) -> None:
         with self.create(name) as file:
             file.write(data)
 
     def read(self, name: str) -> bytes:
-        with self.open(name) as file:
-            return file.read()
+        if self.local:
+            return Path(self.path(name)).read_bytes()
+        held = self._held.get(name)
+        if held is not None:
+            return held
+        with self._asking(name):
+            data: bytes = self._files.cat_file(self.path(name))
+        if name.startswith("work/"):  # a stage's file never changes: its name says what is in it
+            self._hold(name, data)
+        return data
 
-    def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Return the bytes of a file from `start` up to `stop`."""
-        if not self.local:
-            data: bytes = self._files.cat_file(self.path(name), start=start, end=stop)
-            return data
-        with open(self.path(name), "rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
+    def _hold(self, name: str, data: bytes) -> None:
+        """Keep what was just read: a stage often reads a file's columns one after the other."""
+        with self._lock:
+            self._held[name] = data
+            while sum(map(len, self._held.values())) > HELD_BYTES:
+                del self._held[next(iter(self._held))]
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode())
@@ -127,14 +188,39 @@ class Store:
             pq.write_table(table, file, compression="zstd", compression_level=1, write_page_checksum=True)
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        with self.open(name) as file:
+        # of a remote file all is fetched: it is a few megabytes, and each stretch of it would be a request
+        with self.open(name) if self.local else pa.BufferReader(self.read(name)) as file:
             return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)
 
     def remove(self, name: str) -> None:
         if self.exists(name):
-            self._files.rm(self.path(name))
+            with self._asking(name):
+                self._files.rm_file(self.path(name))
+
+    def each(self, do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield what `do` returns of each item, in order: many at a time where each waits for an object store."""
+        if self.local:
+            yield from map(do, items)
+            return
+        waiting = iter(items)
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            while some := list(islice(waiting, 8 * REQUESTS)):
+                yield from pool.map(do, some)
 
     def clear_temporary(self) -> None:
         """Remove what a killed run left half-written. Only for the process that starts a run."""
         for name in self.names(TEMPORARY):
-            self._files.rm(self.path(name))
+            self.remove(name)
+        if not self.local:
+            self._abort_uploads()
+
+    def _abort_uploads(self) -> None:
+        """Abort the uploads in parts that a killed run did not end: S3 shows nothing of them, and keeps them."""
+        bucket, _, prefix = self._base.partition("/")
+        if not hasattr(self._files, "call_s3"):
+            return
+        with suppress(OSError):  # who may write need not be allowed to do this
+            found = self._files.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/")
+            for upload in found.get("Uploads", []):
+                about = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                self._files.call_s3("abort_multipart_upload", **about)

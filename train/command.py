@@ -43,6 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     from train.data import DataError
     from train.loop import TrainingError, train
 
+    if "://" in arguments.run:
+        return _fail(
+            f"{arguments.run}: training maps shards into memory, so they must be on a local disk; fetch them first: "
+            f"python -c \"import fsspec; files, path = fsspec.url_to_fs('{arguments.run.rstrip('/')}/shards/'); "
+            "files.get(path, 'shards/', recursive=True)\", and train on the folder shards"
+        )
     folder = Path(arguments.run)
     if not (folder / "shards").is_dir() and not (folder / "manifest.json").is_file():
         return _fail(f"{folder}: no shards there; `corpusmill run RECIPE --out {folder}` makes a run folder")

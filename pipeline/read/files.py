@@ -5,12 +5,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import socket
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from pipeline.read.source import SourceError
+from pipeline.remote import Reading, filesystem, is_url, said
 
 ENDINGS = {
     "warc": (".warc", ".warc.gz", ".warc.zst"),
@@ -22,15 +25,18 @@ ENDINGS = {
 """Which files of a folder belong to a format. A pattern takes whatever it matches."""
 
 
+HOST = socket.gethostname()
+"""Named where a file is not there: a path that one machine of a cluster knows need not exist on another."""
+
+READ_AHEAD_BYTES = 8 << 20
+"""What is asked for at least when a remote source is read."""
+
+
 @dataclass(frozen=True, order=True)
 class File:
     path: str  # to be opened; see `shown` for the name to be written down
     size: int
     version: str
-
-
-def is_url(path: str) -> bool:
-    return "://" in path
 
 
 def shown(path: str) -> str:
@@ -62,24 +68,27 @@ def find_all(patterns: Iterable[str], form: str) -> list[File]:
 
 def describe(path: str) -> File:
     """Return the size and version of one file as they are now. Raises SourceError where it is gone."""
-    try:
-        if is_url(path):
-            files, name = _filesystem(path)
+    if is_url(path):
+        with _asking(path):
+            files, name = filesystem(path)
             return _remote_file(files, files.info(name))
+    try:
         return _local_file(path, os.stat(path))
     except OSError as error:
-        raise SourceError(f"{shown(path)}: cannot be read: {error.strerror or 'it is not there'}") from error
+        raise SourceError(f"{shown(path)}: cannot be read on {HOST}: {error.strerror}") from error
 
 
 def open_file(path: str) -> BinaryIO:
     """Open a file for reading bytes at any place."""
     if is_url(path):
-        files, name = _filesystem(path)
-        return cast(BinaryIO, files.open(name, "rb"))
+        with _asking(path):
+            files, name = filesystem(path)
+            opened = files.open(name, "rb", block_size=READ_AHEAD_BYTES)
+            return cast(BinaryIO, Reading(shown(path), opened, SourceError))
     try:
         return open(path, "rb")
     except OSError as error:
-        raise SourceError(f"{shown(path)}: cannot be opened: {error.strerror}") from error
+        raise SourceError(f"{shown(path)}: cannot be opened on {HOST}: {error.strerror}") from error
 
 
 def walk(folder: str) -> Iterator[File]:
@@ -122,25 +131,30 @@ def _local_file(path: str, found: os.stat_result) -> File:
     return File(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec.core  # only sources that are not local pay for it
-
-    files, name = fsspec.core.url_to_fs(url)
-    return files, name
+@contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Tell of a failure of remote storage in one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceError(f"{shown(url)}: cannot be read: it is not there") from error
+    except Exception as error:  # every storage has exceptions of its own
+        raise SourceError(f"{shown(url)}: cannot be read: {said(error)}") from error
 
 
 def _remote(pattern: str, endings: tuple[str, ...]) -> Iterator[File]:
-    files, name = _filesystem(pattern)
-    if any(letter in pattern for letter in "*?["):
-        found = files.glob(name, detail=True).values()
-    elif files.isdir(name):
-        found = (info for info in files.find(name, detail=True).values() if info["name"].endswith(endings))
-    else:
-        found = (info for info in (files.info(name),)) if files.exists(name) else ()
-    for info in found:
-        if info["type"] == "file":
-            # a listing may write a time otherwise than the file's own entry, which `describe` will ask for
-            yield _remote_file(files, files.info(info["name"]))
+    with _asking(pattern):
+        files, name = filesystem(pattern)
+        if any(letter in pattern for letter in "*?["):
+            found = list(files.glob(name, detail=True).values())
+        elif files.isdir(name):
+            found = [info for info in files.find(name, detail=True).values() if info["name"].endswith(endings)]
+        else:
+            found = [files.info(name)] if files.exists(name) else []
+        for info in found:
+            if info["type"] == "file":
+                # a listing may write a time otherwise than the file's own entry, which `describe` will ask for
+                yield _remote_file(files, files.info(info["name"]))
 
 
 def _remote_file(files: Any, info: dict[str, Any]) -> File:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 
-from pipeline.read.files import File, describe, digest, find, is_url, shown, walk
+from pipeline.read.files import File, describe, digest, find, shown, walk
 from pipeline.read.source import Source, SourceError, Unit
+from pipeline.remote import is_url
 
 HISTORY = {".git", ".hg", ".svn", ".bzr"}
 """Folders in which version control keeps what it needs; no sources of the tree."""

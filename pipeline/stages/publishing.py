@@ -107,6 +107,11 @@ def _scattered(rows: int, at: pa.Array, values: pa.Array) -> pa.Array:
     return values.take(pa.array(index, mask=index < 0))
 
 
+def _do(results: Iterator[None]) -> None:
+    for _ in results:
+        pass
+
+
 def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     """Put every part under its public name, check the accounting identity, and write the manifest last.
 
@@ -128,7 +133,7 @@ def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     infos = [ShardInfo(**value["info"]) for value in shards]
     for value, info in zip(shards, infos, strict=True):
         files[f"shards/{info.file}"] = value["file"]
-    total = Tally.total(store.read_json(f"{piece.files['finished']}.json") for piece in pieces)
+    total = Tally.total(store.each(store.read_json, [f"{piece.files['finished']}.json" for piece in pieces]))
     rejected: dict[str, int] = dict.fromkeys(work.plan.recipe.corpora, 0)
     for piece in pieces:
         rejected[piece.corpus] += piece.rejected
@@ -137,15 +142,14 @@ def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     written = index_files(infos, tokenizer, Tokenizer.from_json(tokenizer).end_of_text, about)
     for folder in ("documents", "index", "ledger", "rejects", "shards"):
         wanted = {*files, *(f"shards/{name}" for name in written)}
-        for name in store.names(folder):
-            if name not in wanted:
-                store.remove(name)
-    for public, name in files.items():
-        store.link(name, public)
+        stale = [name for name in store.names(folder) if name not in wanted]
+        _do(store.each(store.remove, stale))
+    _do(store.each(lambda public: store.link(files[public], public), files))
     for name, data in written.items():
         store.write(f"shards/{name}", data)
     found = manifest.counted(store, sorted(files))
-    store.write_json("examples.json", merge(store.read_json(f"{p.files['finished']}-examples.json") for p in pieces))
+    examples = store.each(store.read_json, [f"{piece.files['finished']}-examples.json" for piece in pieces])
+    store.write_json("examples.json", merge(examples))
     read = sum(piece.rows for piece in pieces)
     outcome = manifest.make(work.plan, total, rejected, infos, found, read)
     over = manifest.share_rejected(outcome) > work.plan.recipe.budget.rejects

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -150,4 +151,10 @@ def whole(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
 @functools.lru_cache(maxsize=4)
 def work_of(plan: str) -> Work:
     """Return the work of a plan given as JSON, the same object for the same plan within a process."""
-    return Work(Plan.from_json(plan))
+    work = Work(Plan.from_json(plan))
+    if not work.store.exists("recipe.yaml"):
+        raise FileNotFoundError(
+            f"{work.plan.root}: the run folder is not there on {socket.gethostname()}; where workers run on several "
+            "machines, it must be on storage that all of them share: s3://, or a file system mounted at the same path"
+        )
+    return work
