@@ -66,12 +66,11 @@ class Items:
         offsets, data = buffers(text)
         hashes, worths = [], []
         for begin, end in pairwise(offsets.tolist()):
-            room = end - begin + 8
-            found, worth, places = np.empty(room, np.uint64), np.empty(room, np.uint8), np.empty((2, room), np.int64)
-            count = hash_words(data, begin, end, HASHING, np.zeros(2 * room, np.uint8), found)
-            word_spans(data, begin, end, *places, worth)
-            hashes.append(found[:count])
-            worths.append(worth[:count])
+            _, _, worth = _spans(data, begin, end)
+            found = np.empty((end - begin) // 2 + 1, np.uint64)
+            hash_words(data, begin, end, HASHING, np.zeros(2 * (end - begin) + 8, np.uint8), found)
+            hashes.append(found[: len(worth)])
+            worths.append(worth)
         starts = np.concatenate([[0], np.cumsum([len(one) for one in hashes], dtype=np.int64)])
         return Items(
             starts,
@@ -81,7 +80,10 @@ class Items:
 
 
 class Index:
-    """Evaluation items, ready to be found. Made of them in a second per few million words."""
+    """Evaluation items, ready to be found: about 70 bytes for each word of them.
+
+    `sought` tells which items are looked for: those that are not too short and have words of their own.
+    """
 
     def __init__(self, items: Items) -> None:
         grams, places = _grams(items)
@@ -94,16 +96,17 @@ class Index:
         whole = np.add.reduceat(np.append(worth, 0), items.starts[:-1]) if len(items.starts) > 1 else np.zeros(0)
         whole = np.where(np.diff(items.starts) > 0, whole, 0).astype(np.int64)
         self.item_words = np.diff(items.starts)
-        self.too_short = whole < LEAST * WHOLE
-        needed = np.where(self.too_short, np.iinfo(np.int64).max, np.minimum(whole, ENOUGH * WHOLE))
+        item_of = np.repeat(np.arange(len(whole)), self.item_words)
+        places = places[order][np.repeat(~common, sizes)]
+        leads = np.bincount(item_of[places], minlength=len(whole)) > 0
+        self.sought = leads & (whole >= LEAST * WHOLE)
+        needed = np.where(~self.sought, np.iinfo(np.int64).max, np.minimum(whole, ENOUGH * WHOLE))
         kept = hashes[~common]
         bits = np.zeros(_power(len(kept) // 4 + 1), np.uint64)  # sixteen bits for each hash
         table = np.full(_power(2 * len(kept) + 2), -1, np.int64)
         fill_bits(kept, bits)
         fill_table(kept, table)
-        item_of = np.repeat(np.arange(len(needed)), self.item_words)
         begins = np.concatenate([[0], np.cumsum(sizes[~common])])
-        places = places[order][np.repeat(~common, sizes)]
         self._arrays = (items.words, worth, items.starts, needed, item_of, kept, begins, places, bits, table)
 
     def find(self, text: pa.Array) -> Iterator[Found]:
@@ -114,13 +117,22 @@ class Index:
         """
         offsets, data = buffers(text)
         stretches = find_stretches(offsets, data, HASHING, *self._arrays)
-        for row in np.unique(stretches[:, ROW]):
-            begin, end = offsets[row], offsets[row + 1]
-            places = np.empty((2, end - begin + 1), np.int64)
-            count = word_spans(data, begin, end, *places, np.empty(end - begin + 1, np.uint8))
-            for one in _best(stretches[stretches[:, ROW] == row], count):
-                start, stop = places[0, one[BEGIN]], places[1, one[END] - 1]
+        if not len(stretches):
+            return
+        rows, first = np.unique(stretches[:, ROW], return_index=True)
+        for row, own in zip(rows, np.split(stretches, first[1:]), strict=True):
+            begins, ends, worth = _spans(data, offsets[row], offsets[row + 1])
+            for one in _best(own, len(worth)):
+                start, stop = begins[one[BEGIN]], ends[one[END] - 1]
                 yield Found(int(row), int(one[ITEM]), int(start), int(stop), int(one[WORDS]))
+
+
+def _spans(data: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where every word of a text begins and ends, in characters, and its worth."""
+    room = (stop - start) // 2 + 1
+    begins, ends, worth = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.uint8)
+    count = word_spans(data, start, stop, begins, ends, worth)
+    return begins[:count], ends[:count], worth[:count]
 
 
 def _grams(items: Items) -> tuple[np.ndarray, np.ndarray]:

@@ -38,12 +38,12 @@ CONTAMINATION = pa.list_(
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A set as it was found. `too_short` are those of its items that cannot be told from chance: not looked for."""
+    """A set as it was found. `unsought` are those of its items that cannot be told from chance: not looked for."""
 
     name: str
     files: int
     items: int
-    too_short: int
+    unsought: int
     version: str  # changes when an item does
 
 
@@ -54,16 +54,16 @@ def find_sets(recipe: Recipe) -> tuple[EvaluationSet, ...]:
     from filters.contamination import LEAST, Index, Items  # compiles kernels: only where a recipe asks for it
 
     table = items_of(recipe)
-    too_short = Index(Items.of(table.column("text").combine_chunks())).too_short
+    sought = Index(Items.of(table.column("text").combine_chunks())).sought
     found, faults = [], []
     for name in recipe.decontaminate:
         mine = pc.equal(table.column("set"), name)
         own = table.filter(mine)
         files = {item.rsplit("#", 1)[0] for item in own.column("item").to_pylist()}
-        short = int(too_short[np.asarray(mine)].sum())
-        found.append(EvaluationSet(name, len(files), own.num_rows, short, _version(own)))
-        if short == own.num_rows:
-            what = f"none of its {short:,} items is worth {LEAST} words" if short else "it holds no item"
+        unsought = int((~sought[np.asarray(mine)]).sum())
+        found.append(EvaluationSet(name, len(files), own.num_rows, unsought, _version(own)))
+        if unsought == own.num_rows:
+            what = f"none of its {unsought:,} items has {LEAST} words of its own" if unsought else "it holds no item"
             faults.append(f"decontaminate.{name}: {what}: nothing of it could be found in a text")
     if faults:
         raise SourceError("\n".join(faults))

@@ -185,8 +185,8 @@ def described(plan: Plan) -> str:
         lines.append(f"  signals: {', '.join(signal.name for signal in plan.signals(name))}")
         lines += [f"  rule {rule.name}: {rule}" for rule in plan.rules(name)]
     for one in plan.evaluations:
-        short = f", {one.too_short:,} of them too short to be found" if one.too_short else ""
-        lines.append(f"decontaminate {one.name}: {one.items:,} items in {one.files} file(s){short}")
+        unsought = f", {one.unsought:,} of them too short or too common to be looked for" if one.unsought else ""
+        lines.append(f"decontaminate {one.name}: {one.items:,} items in {one.files} file(s){unsought}")
     near = plan.near
     if plan.deduplicates:
         keep = plan.recipe.deduplicate.keep if plan.recipe.deduplicate else None

@@ -91,7 +91,7 @@ def explained(plan: Plan, row: Mapping[str, Any]) -> str:
     else:
         names = ", ".join(rule.name for rule in failed)
         lines.append(f"dropped: it fails {len(failed)} of {len(rules)} rules: {names}")
-    lines += [f"  holds {_item(one)}" for one in row.get("contamination") or ()]
+    lines += _items(row.get("contamination") or [])
     for rule in rules:
         mark = "fails " if row[rule.name] is False else "passes"
         lines.append(f"  {mark}  {rule.name:<44} {_value(row[rule.column]):>12}   {safe(str(rule), 60)}")
@@ -134,10 +134,16 @@ def _removed(spans: list[dict[str, Any]], characters: int) -> list[str]:
     return lines
 
 
-def _item(found: Mapping[str, Any]) -> str:
-    """Return in words where an evaluation item lies in a document."""
-    where = f"characters {found['start']:,} to {found['end']:,}"
-    return f"{found['set']}: {safe(found['item'])}, {found['words']} of its {found['item_words']} words, {where}"
+def _items(found: list[dict[str, Any]]) -> list[str]:
+    """Return which evaluation items a document holds, and where."""
+    lines = []
+    for one in found[:MOST]:
+        where = f"characters {one['start']:,} to {one['end']:,}"
+        name, words = f"{one['set']}: {safe(one['item'])}", f"{one['words']} of its {one['item_words']} words"
+        lines.append(f"  holds {name}, {words}, {where}")
+    if len(found) > MOST:
+        lines.append(f"    … and {len(found) - MOST:,} more")
+    return lines
 
 
 def _value(value: object) -> str:

@@ -110,7 +110,7 @@ def test_items_are_named_by_file_and_number_and_sets_come_in_the_order_of_the_re
     names = ["b/1.jsonl#0", "b/1.jsonl#1", "b/2.jsonl#0", "b/2.jsonl#1", "a.jsonl#0", "a.jsonl#1"]
     assert found.column("item").to_pylist() == names
     late, early = find_sets(both)
-    assert (late.name, late.files, late.items, late.too_short, early.items) == ("late", 2, 4, 0, 2)
+    assert (late.name, late.files, late.items, late.unsought, early.items) == ("late", 2, 4, 0, 2)
 
 
 def test_a_set_changes_its_version_with_an_item_and_not_with_a_file_that_says_the_same(tmp_path):
@@ -146,7 +146,7 @@ def test_a_set_changes_its_version_with_an_item_and_not_with_a_file_that_says_th
         ("a.parquet", parquet(RECORDS), {"fields": ["qestion"]}, "did you mean 'question'?"),
         ("a.parquet", b"PAR1", {}, "not a whole Parquet file"),
         ("a.txt", b"one\n\ntwo", {}, "no fields or records to name"),
-        ("a.txt", b"one\n\ntwo", {"fields": []}, "none of its 2 items is worth 8 words"),
+        ("a.txt", b"one\n\ntwo", {"fields": []}, "none of its 2 items has 8 words of its own"),
         ("a.jsonl", b"", {}, "it holds no item"),
         ("a.pickle", b"", {}, "a name ends in one of .jsonl, .ndjson"),
     ],
@@ -191,4 +191,4 @@ def test_the_real_evaluation_files_are_read(data: Path):
         "humaneval": 164,
     }
     assert found["bbh"].files == 9
-    assert (found["humaneval"].too_short, found["crows"].too_short) == (0, 2)
+    assert (found["humaneval"].unsought, found["crows"].unsought) == (0, 2)
