@@ -13,9 +13,12 @@ from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import fold
 from filters.kernels.shingles import Hashing, hash_words, longest, roll, room_for_words
 
-BANDS, ROWS = 14, 8
+GROUPS, ROWS = 14, 8
 """FineWeb's parameters (Penedo et al. 2024, section 3.4): similarity s shares a band with 1 - (1 - s^8)^14."""
-LANES = BANDS * ROWS
+LANES = GROUPS * ROWS
+BANDS = 2 * GROUPS
+"""Neighbouring lanes make a band, and lanes that lie GROUPS apart make another: what meets in none of the first 14 may
+meet in one of the others, so that of pairs at 0.8 only 1 % are missed, not 8 %, and all are verified anyway."""
 
 _PASS = 8  # shingles per pass over the lanes: a lane is loaded and stored once for all of them
 _HALF = np.uint64(32)
@@ -68,8 +71,10 @@ def hash_bands(lanes: np.ndarray, how: Hashing, out: np.ndarray) -> None:
     """Write one hash per band of ROWS lanes; the number of the band is mixed in, so bands never meet each other."""
     for band in range(BANDS):
         state = how.start ^ np.uint64(band)
-        for lane in range(band * ROWS, (band + 1) * ROWS, 2):
-            state = fold(state ^ (np.uint64(lanes[lane]) << _HALF | np.uint64(lanes[lane + 1])), how.multiplier)
+        lane, step = (band * ROWS, 1) if band < GROUPS else (band - GROUPS, GROUPS)
+        for _ in range(ROWS // 2):
+            state = fold(state ^ (np.uint64(lanes[lane]) << _HALF | np.uint64(lanes[lane + step])), how.multiplier)
+            lane += 2 * step
         out[band] = state
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from filters.kernels import minhash
 from filters.kernels import shingles as kernels
 from filters.kernels.buffers import buffers
-from filters.kernels.minhash import BANDS, INCREMENT, LANES, MULTIPLIER, ROWS
+from filters.kernels.minhash import GROUPS, INCREMENT, LANES, MULTIPLIER, ROWS
 from filters.kernels.shingles import FINAL_SIGMA, SIGMA, WIDTH, Hashing, hashing, is_unspaced
 from filters.kernels.unicode import DIGIT, SPACE, WORD, class_of
 from filters.signal import measure
@@ -91,10 +91,12 @@ def lanes_of(hashes: list[int]) -> list[int]:
 
 def bands_of(lanes: list[int], how: Hashing = PLAIN) -> list[int]:
     hashes = []
-    for band in range(BANDS):
+    groups = [lanes[start : start + ROWS] for start in range(0, LANES, ROWS)]
+    groups += [lanes[start::GROUPS] for start in range(GROUPS)]
+    for band, group in enumerate(groups):
         state = int(how.start) ^ band
-        for lane in range(band * ROWS, (band + 1) * ROWS, 2):
-            state = fold(state ^ (lanes[lane] << 32 | lanes[lane + 1]), int(how.multiplier))
+        for high, low in zip(group[::2], group[1::2], strict=True):
+            state = fold(state ^ (high << 32 | low), int(how.multiplier))
         hashes.append(state)
     return hashes
 
@@ -246,7 +248,7 @@ def test_the_content_hash_is_that_of_the_exact_bytes():
 def test_signals_declare_what_they_write():
     batch = pa.RecordBatch.from_pydict({"text": pa.array(["one two three four five six", "no"], pa.large_string())})
     written = measure(batch, [content_hash, bands])
-    assert written.schema == pa.schema({"content_hash": pa.binary(16), "bands": pa.binary(112)})
+    assert written.schema == pa.schema({"content_hash": pa.binary(16), "bands": pa.binary(224)})
     assert written.column("bands").null_count == 1
 
 
@@ -293,9 +295,10 @@ def test_estimates_err_no_more_than_theory_and_as_datasketch_does():
 
 
 def test_bands_meet_as_often_as_the_published_parameters_say():
-    """At similarity 0.8 a pair shares one of 14 bands of 8 rows with probability 0.92 (FineWeb)."""
+    """At similarity 0.8 a pair shares one of 14 bands of 8 rows with probability 0.92 (FineWeb), one of ours with 0.99."""
     sets, exact = planted_pairs([0.8] * 400, 200)
     ours = minhash.bands(np.array([signature(one) for one in sets]), PLAIN)
-    met = np.mean((ours[0::2] == ours[1::2]).any(axis=1))
-    expected = 1 - (1 - exact[0] ** ROWS) ** BANDS
-    assert abs(met - expected) < 4 * np.sqrt(expected * (1 - expected) / 400)
+    alike = ours[0::2] == ours[1::2]
+    expected = 1 - (1 - exact[0] ** ROWS) ** GROUPS
+    assert abs(np.mean(alike[:, :GROUPS].any(axis=1)) - expected) < 4 * np.sqrt(expected * (1 - expected) / 400)
+    assert np.mean(alike.any(axis=1)) > 0.97

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.kernels import near
+from filters.kernels.minhash import BANDS
 from filters.kernels.shingles import is_unspaced
 from filters.sketch import bands, content_hash, shingles
 from pipeline.components import Components
@@ -38,8 +39,8 @@ def sketch(texts: list[str], nodes: np.ndarray | None = None, priority: list[int
     content, hashes = content_hash(column), bands(column)
     offsets, numbers = shingles(column)
     known = np.asarray(hashes.is_valid())
-    table = np.zeros((len(texts), 14), np.uint64)
-    table[known] = np.frombuffer(b"".join(hashes.drop_null().to_pylist()), np.uint64).reshape(-1, 14)
+    table = np.zeros((len(texts), BANDS), np.uint64)
+    table[known] = np.frombuffer(b"".join(hashes.drop_null().to_pylist()), np.uint64).reshape(-1, BANDS)
     members = Members(
         component=np.zeros(len(texts), np.int64),
         node=np.arange(len(texts), dtype=np.int64) if nodes is None else nodes,
@@ -427,7 +428,7 @@ def near_texts(data: Path, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, s
 
 @pytest.mark.slow
 def test_similar_pairs_of_real_texts_do_not_both_stay(data, vectors):
-    """At least 95 % of the pairs with an exact Jaccard similarity of 0.8 lose one; every removal is verified."""
+    """Of the pairs with an exact Jaccard similarity of 0.8, at most 0.2 % both stay; every removal is verified."""
     documents = pq.read_table(vectors / "near_docs.parquet").to_pylist()
     keys = [(row["part"], row["id"]) for row in documents]
     texts = near_texts(data, keys)
@@ -438,7 +439,7 @@ def test_similar_pairs_of_real_texts_do_not_both_stay(data, vectors):
     pairs = [row for row in pq.read_table(vectors / "near_pairs.parquet").to_pylist() if row["jaccard"] >= 0.8]
     caught = sum((row["part_a"], row["id_a"]) in gone or (row["part_b"], row["id_b"]) in gone for row in pairs)
     assert len(pairs) == 1334
-    assert caught / len(pairs) >= 0.95
+    assert caught / len(pairs) >= 0.998
     hold_to_the_laws(sketched, 0.8, removed)
 
 
