@@ -7,6 +7,7 @@ depends on that row alone, never on its batch. A value that is not defined is nu
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -95,14 +96,29 @@ def measure(batch: pa.RecordBatch, signals: Iterable[Signal]) -> pa.RecordBatch:
     columns: dict[str, pa.Array] = {name: batch.column(name) for name in batch.schema.names}
     written: dict[str, pa.Array] = {}
     for one in signals:
-        result = one(*(columns[read] for read in one.reads))
+        try:
+            result = one(*(columns[read] for read in one.reads))
+        except Exception as error:  # a user's function may fail in any way; a runner would tell the bare message only
+            raise SignalError(
+                f"signal {one.name!r}: {type(error).__name__}: {error}{_place(error, one.function)}"
+            ) from error
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(one.writes):
             raise SignalError(f"signal {one.name!r} declares {len(one.writes)} columns and returned {len(results)}")
         for (column, kind), values in zip(one.writes.items(), results, strict=True):
-            array = values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, type=kind)
+            try:
+                array = values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, type=kind)
+            except (pa.ArrowException, TypeError, ValueError) as error:
+                raise SignalError(f"signal {one.name!r}: {column!r} is declared as {kind}: {error}") from error
             if len(array) != batch.num_rows:
                 raise SignalError(f"signal {one.name!r}: {column!r} has {len(array)} rows, not {batch.num_rows}")
             columns[column] = written[column] = array
     schema = pa.schema([(column, array.type) for column, array in written.items()])
     return pa.RecordBatch.from_arrays(list(written.values()), schema=schema)
+
+
+def _place(error: Exception, function: Callable[..., Any]) -> str:
+    """Return the line of a function's own file at which an exception arose, as a reader would look it up."""
+    own = inspect.unwrap(function).__code__.co_filename
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+    return f" ({own}:{lines[-1]})" if lines else ""

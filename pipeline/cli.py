@@ -88,10 +88,28 @@ def fail(message: str, code: int = USAGE) -> int:
 
 
 def _silence_libraries() -> None:
-    """Hide what Beam warns of at import: optional parts that are not installed. What goes wrong is raised."""
+    """Hide what Beam warns of at import, and its account of a failure: what goes wrong is raised, and written down."""
     import logging
 
-    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.CRITICAL)
+
+
+def _leave_when_interrupted() -> None:
+    """From now on end at once on Ctrl-C and SIGTERM, as a killed run ends: files appear whole or not at all.
+
+    Beam would first wait for its workers, and a worker that is just starting never answers it. Workers end when their
+    driver is gone.
+    """
+    import signal
+
+    terminal = os.dup(2)  # while a run goes on, stderr may be a file
+
+    def leave(number: int, frame: object) -> None:
+        os.write(terminal, b"\ninterrupted; run the same command again to go on\n")
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -101,6 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _silence_libraries()
     if arguments.workers < 1:
         return fail("--workers: at least 1 is wanted")
+    _leave_when_interrupted()
     try:
         outcome = run(load(arguments.recipe), arguments.out, arguments.workers, arguments.options, arguments.quiet)
     except (RecipeError, RunError) as error:

@@ -103,6 +103,21 @@ class Plan:
     def plugin_digest(self) -> str:
         return digest(*(source for _, source in self.plugins))
 
+    @property
+    def models(self) -> list[str]:
+        """Digests of the files that the recipe names as its tokenizer and its embedding model."""
+        tokenizer, semantic = self.recipe.shards.tokenizer, self.recipe.sample.semantic
+        found = []
+        if isinstance(tokenizer, str):
+            from pipeline.tokens import given_tokenizer
+
+            found.append(digest(given_tokenizer(self.recipe.named(tokenizer))))
+        if semantic is not None:
+            from samplers.embed import resolve
+
+            found.append(resolve(self.recipe.named(semantic.model)).digest)
+        return found
+
     def rules(self, corpus: str) -> tuple[Rule, ...]:
         """Return the rules of a corpus in the order in which a first failing one is named."""
         settings = self.corpus(corpus)
@@ -231,7 +246,8 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
         run = earlier.setdefault(part.run, {"key": part.key, "parts": 0, "rows": 0})
         run |= {"parts": run["parts"] + 1, "rows": run["rows"] + part.rows}
     evaluations = find_sets(recipe)
-    depends = [plan.plugin_digest, sorted(run["key"] for run in earlier.values()), [one.version for one in evaluations]]
+    versions = [one.version for one in evaluations]
+    depends = [plan.plugin_digest, plan.models, sorted(run["key"] for run in earlier.values()), versions]
     key = digest(code(), recipe.to_json(), depends, *(digest(plan.unit_key(unit)) for unit in found))
     return Plan(root, recipe, key, sources, earlier, evaluations, plugins), Inputs(tuple(found), parts)
 

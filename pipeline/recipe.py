@@ -8,11 +8,21 @@ Relative paths in a recipe are relative to the recipe's own folder, which may be
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.remote import is_url, located, parent
 
@@ -38,7 +48,15 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 class Part(BaseModel):
     """A part of a recipe: immutable, and no key goes unnoticed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_truth_value_is_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Python would take `true` for 1."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} has no meaning here")
+        return value
 
 
 class Read(Part):
@@ -51,7 +69,7 @@ class Bound(Part):
 
     min: float | None = None
     max: float | None = None
-    among: Names | None = Field(default=None, alias="in")
+    among: Annotated[Names, Field(min_length=1)] | None = Field(default=None, alias="in")
 
     @model_validator(mode="after")
     def bounded(self) -> Bound:
@@ -207,6 +225,11 @@ class Recipe(Part):
     def name_of(self, path: str) -> str:
         """Return a file's path as the recipe would write it: relative to `base` where it lies below."""
         return path.removeprefix(self.base.rstrip("/") + "/")
+
+    def named(self, name: str) -> str:
+        """Return the name of a model or tokenizer, `path:…` as a path that can be opened, any other as it is."""
+        kind, _, path = name.partition(":")
+        return f"path:{self.located(os.path.expanduser(path))}" if kind == "path" else name
 
 
 class RecipeError(ValueError):

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 import pyarrow as pa
 from pydantic import BaseModel
 
-from filters.signal import SignalError
+from filters.signal import SignalError, needed
 from pipeline.remote import located
 
 Path_ = tuple[str | int, ...]
@@ -39,6 +39,12 @@ def explain(error: Mapping[str, Any], root: type[BaseModel], data: Mapping[str, 
     if kind == "literal_error":
         allowed = [part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return location, f"{found!r} is not one of {', '.join(allowed)}" + _did_you_mean(found, allowed)
+    if kind == "too_short":
+        return location, "at least one is wanted here, found none"
+    if kind == "string_pattern_mismatch":
+        return location, f"a name is made of letters, digits, - and _, and does not begin with - or _; found {found!r}"
+    if kind == "string_type" and "Train" not in error["loc"] and "str" not in error["loc"]:
+        return location, f"a text is wanted here, found {_shown(found)}"
     if kind == "model_type" or kind == "dict_type":
         return location, f"a mapping is wanted here, found {_shown(found)}"
     if kind == "tuple_type":
@@ -53,6 +59,8 @@ def explain(error: Mapping[str, Any], root: type[BaseModel], data: Mapping[str, 
 
 def check(data: Mapping[str, Any], base: str) -> list[Fault]:
     """Return the faults of meaning: unknown presets, edits, rule columns, corpora, sets, models, plugins."""
+    from pipeline.recipe_files import named_faults
+
     faults: list[Fault] = []
     corpora = data.get("corpora")
     corpora = corpora if isinstance(corpora, Mapping) else {}
@@ -71,6 +79,8 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
             if name not in corpora:
                 where = (*path, name) if isinstance(named, Mapping) else (*path, index)
                 faults.append((where, f"no corpus is called {name!r}{nearest(name, corpora)}"))
+            elif isinstance(named, (list, tuple)) and name in named[:index]:
+                faults.append(((*path, index), f"corpus {name!r} is named twice"))
     column = _get(data, "deduplicate", "keep", "quality")
     if column is not None and kinds is not None:
         where = ("deduplicate", "keep", "quality")
@@ -79,6 +89,12 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
         elif not (pa.types.is_integer(kinds[column]) or pa.types.is_floating(kinds[column])):
             faults.append((where, f"{column!r} is no number: the largest value stays"))
     mixture = _get(data, "sample", "mixture")
+    if isinstance(mixture, Mapping):
+        faults += [
+            (("sample", "mixture", name), f"a share is a number, found {str(share).lower()}")
+            for name, share in mixture.items()
+            if isinstance(share, bool)
+        ]
     if isinstance(mixture, Mapping) and mixture and all(isinstance(share, (int, float)) for share in mixture.values()):
         if sum(mixture.values()) <= 0:
             faults.append((("sample", "mixture"), "all shares are 0: nothing would be left"))
@@ -87,15 +103,7 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
             for name in corpora
             if name not in mixture
         ]
-    tokenizer = _get(data, "shards", "tokenizer")
-    if isinstance(tokenizer, str) and not tokenizer.startswith("path:"):
-        faults.append(
-            (("shards", "tokenizer"), f"{tokenizer!r} is neither 'path:<tokenizer.json>' nor {{train: <size>}}")
-        )
-    model = _get(data, "sample", "semantic", "model")
-    if isinstance(model, str) and not model.startswith(("bundled", "path:", "hf:")):
-        known = "bundled, bundled:minilm, path:<folder> or hf:<name>@<revision>"
-        faults.append((("sample", "semantic", "model"), f"{model!r} is no model; give {known}"))
+    faults += named_faults(data, base)
     return faults
 
 
@@ -132,16 +140,23 @@ def _check_corpus(at: Path_, corpus: Mapping[str, Any], kinds: Mapping[str, pa.D
                 faults.append(((*at, key, index), f"unknown {what} {name!r}{nearest(name, known)}"))
             elif names is not None and name in names[:index]:
                 faults.append(((*at, key, index), f"{what} {name!r} is named twice"))
+    form = _get(corpus, "read", "format")
+    if corpus.get("columns") and form in ("warc", "wet", "text", "code"):
+        faults.append(((*at, "columns"), f"the format {form} has no columns to rename; jsonl and parquet have"))
+    bounded = {column: kind for column, kind in (kinds or {}).items() if _can_be_bounded(kind)}
     rules = corpus.get("rules")
     for column, bound in rules.items() if isinstance(rules, Mapping) and kinds is not None else ():
         assert kinds is not None
         where = (*at, "rules", column)
         if column not in kinds:
-            faults.append((where, f"no signal writes {column!r}{nearest(column, kinds)}"))
+            faults.append((where, f"no signal writes {column!r}{nearest(column, bounded)}"))
+            continue
+        if column not in bounded:
+            faults.append((where, f"{column!r} holds values of type {kinds[column]}; a rule bounds numbers and texts"))
             continue
         if not isinstance(bound, Mapping):
             continue
-        text = pa.types.is_string(kinds[column]) or pa.types.is_large_string(kinds[column])
+        text = _is_text(kinds[column])
         bounds = {key for key, value in bound.items() if value is not None}
         if text and bounds & {"min", "max"}:
             faults.append((where, f"{column!r} is text: give in: [...], not min or max"))
@@ -154,9 +169,18 @@ def _check_corpus(at: Path_, corpus: Mapping[str, Any], kinds: Mapping[str, pa.D
     return faults
 
 
+def _can_be_bounded(kind: pa.DataType) -> bool:
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return _is_text(kind) or any(is_number(kind) for is_number in numbers)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def _column_types(data: Mapping[str, Any], base: str, faults: list[Fault]) -> Mapping[str, pa.DataType] | None:
     """Return every column a rule may name, with its type; None if a plugin cannot be loaded (its fault is added)."""
-    from pipeline.plugins import column_types, plugin_source, writers
+    from pipeline.plugins import GIVEN, column_types, plugin_source, writers
 
     plugins = data.get("plugins") or ()
     plugins = [plugins] if isinstance(plugins, str) else plugins
@@ -173,7 +197,15 @@ def _column_types(data: Mapping[str, Any], base: str, faults: list[Fault]) -> Ma
     if broken:
         return None
     try:
-        return column_types(writers(loaded))
+        every = writers(loaded)
+        for one in {signal.name: signal for signal in every.values()}.values():
+            for column in one.reads:
+                if column not in every and column not in GIVEN:
+                    raise SignalError(
+                        f"signal {one.name!r}: nobody writes {column!r}{nearest(column, (*every, *GIVEN))}"
+                    )
+            needed(one.writes, every, GIVEN)  # finds circles
+        return column_types(every)
     except SignalError as error:
         faults.append((("plugins",), str(error)))
         return None

@@ -38,11 +38,13 @@ def read_yaml(path: str) -> tuple[dict[str, Any], Lines]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or error.context or "not YAML").splitlines()[0]
+        if problem.startswith("but ") and error.context:  # ruamel's sentence goes over both
+            problem = f"{error.context.splitlines()[0]}, {problem}"
         raise RecipeError([f"{path}:{mark.line + 1 if mark else 1}: {problem}"]) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise RecipeError([f"{path}: not YAML: {str(error).splitlines()[0]}"]) from None
     if not isinstance(root, dict):
-        found = "nothing" if root is None else type(root).__name__
+        found = "nothing" if root is None else "a list" if isinstance(root, list) else repr(root)[:60]
         raise RecipeError([f"{path}:1: a recipe is a mapping that starts with 'corpora:'; found {found}"])
     lines: Lines = {}
     return _plain(root, (), lines, path), lines
@@ -79,9 +81,12 @@ def _plain(node: Any, at: tuple[str | int, ...], lines: Lines, path: str) -> Any
     for kind in (int, float, str):
         if isinstance(node, kind):
             return kind(node)
-    raise RecipeError(
-        [f"{path}:{lines.get(at, 1)}: {'.'.join(map(str, at))}: a {type(node).__name__} has no place here"]
-    )
+    raise RecipeError([f"{path}:{lines.get(at, 1)}: {'.'.join(map(str, at))}: {_kind(node)} has no place here"])
+
+
+def _kind(node: Any) -> str:
+    tag = getattr(getattr(node, "tag", None), "value", None)
+    return f"a value with the tag {tag}" if tag else f"a {type(node).__name__}"
 
 
 def _line(node: Any, key: Any, around: int) -> int:

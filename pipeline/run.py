@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,18 +84,29 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
             write_items(recipe, plan.evaluations, store, plan.evaluation_items)
         except SourceError as error:
             raise RunError(str(error)) from None
-    store.remove(manifest.NAME)
-    store.remove(manifest.OVER_BUDGET)
     with Progress(plan, quiet), _worker_log(store, workers > 1 and not options):
         try:
             graph.run(plan, lists, workers, list(options))
-        except Exception as error:  # a runner wraps what a stage raised, each in its own way: the last line says it
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise RunError(f"{out}: the run failed: {lines[-1] if lines else type(error).__name__}") from error
+        except Exception as error:
+            raise RunError(_failure(store, error)) from error
     over = not store.exists(manifest.NAME)
     published = store.read_json(manifest.OVER_BUDGET if over else manifest.NAME)
     write_report(out)
     return Outcome(out, published, time.monotonic() - started, False, over)
+
+
+def _failure(store: Store, error: Exception) -> str:
+    """Return what ended a run as one line, and write all that is known of it to `work/failure.log`."""
+    # a runner wraps what a stage raised, each in its own way: the last line of its message says it
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    with suppress(OSError):  # the disk may be full
+        store.write("work/failure.log", "".join(traceback.format_exception(error)).encode("utf-8", "replace"))
+        last += f" (all of it: {store.root}/work/failure.log)"
+    full = re.search(r"\[Errno (\d+)\]", last)
+    if full and int(full[1]) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        last += "; make room and run the same command again: what is finished is kept"
+    return f"{store.root}: the run failed: {last}"
 
 
 @contextmanager

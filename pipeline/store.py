@@ -115,6 +115,11 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.filename is None and error.errno is not None:  # writing does not say where
+                raise OSError(error.errno, error.strerror, str(target)) from error
+            raise
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

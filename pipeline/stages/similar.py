@@ -32,12 +32,13 @@ def embed_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mess
     rows = work.alive(piece)
     semantic = work.plan.recipe.sample.semantic
     assert semantic is not None
-    model = resolve(semantic.model).digest
+    wanted = work.plan.recipe.named(semantic.model)
+    model = resolve(wanted).digest
     name = (
         work.key("embedded", piece.files["documents"], digest(rows.tobytes()), model, work.plan.recipe.seed) + ".arrow"
     )
     if not work.store.exists(name):
-        vectors = _embedder(semantic.model).encode(work.text(piece, rows))
+        vectors = _embedder(wanted).encode(work.text(piece, rows))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
         arrays = [pa.array(rows), flat, pa.array(work.draws(piece, rows))]
         work.store.write(name, pack_rows(pa.RecordBatch.from_arrays(arrays, names=["row", "vector", "draw"])))

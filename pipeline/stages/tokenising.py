@@ -41,7 +41,7 @@ def make_tokenizer(work: Work, key: int, messages: list[bytes]) -> Iterator[Mess
     counted = sorted(Messages.unpack(messages).values, key=lambda value: int(value["number"]))
     wanted = work.plan.recipe.shards.tokenizer
     if isinstance(wanted, str):
-        data = given_tokenizer("path:" + work.plan.recipe.located(wanted.removeprefix("path:")))
+        data = given_tokenizer(work.plan.recipe.named(wanted))
         name = work.key("tokenizer", digest(data)) + ".json"
         work.store.write(name, data)
     else:

@@ -99,14 +99,28 @@ def test_names_every_fault_at_once_with_its_line(tmp_path):
         (("train: 1000", "train: 12"), 20, "greater than or equal to 257"),
         (("{tokenizer: {train: 1000}}", "{tokenizer: gpt2}"), 20, "'gpt2' is neither 'path:<tokenizer.json>' nor"),
         (("mixture: {web: 0.5, books: 0.5}", "mixture: {web: 0.5}"), 19, "corpus 'books' has no share"),
-        (("model: bundled", "model: minilm"), 18, "'minilm' is no model"),
+        (("model: bundled", "model: minilm"), 18, "model 'minilm' is none of the forms"),
         (("columns: {id: number}", "columns: {idd: number}"), 12, "idd"),
         (("[gopher_quality, c4]", "[c4, c4]"), 6, "preset 'c4' is named twice"),
         (("[main_text]", "{main_text: 1}"), 5, "a list is wanted here"),
         (("  near: {threshold: 0.8}", "  near: {threshold: 0.8}\n  near: {threshold: 0.9}"), 17, "duplicate key"),
         (("paths: quiz", "path: quiz"), 22, "decontaminate.quiz.path: unknown key; did you mean 'paths'?"),
-        (("quiz: {", "a quiz: {"), 22, "decontaminate.a quiz: string should match pattern"),
+        (("quiz: {", "a quiz: {"), 22, "decontaminate.a quiz: a name is made of letters"),
         (("seed: 7", "seed: [7"), 2, "expected"),
+        (("seed: 7", "seed: true"), 1, "seed: true has no meaning here"),
+        (("{web: 0.5, books: 0.5}", "{web: true, books: 0.5}"), 19, "a share is a number, found true"),
+        (("{min: 0.65}", "{min: .nan}"), 9, "finite number"),
+        (("{in: [en, no]}", "{in: []}"), 8, "at least one is wanted here"),
+        (("{in: [en, no]}", "{in: [en, 3]}"), 8, "a text is wanted here, found 3"),
+        (("language_score:", "bands:"), 9, "'bands' holds values of type fixed_size_binary[112]; a rule bounds"),
+        (("[books, web]", "[books, web, books]"), 14, "corpus 'books' is named twice"),
+        (("format: jsonl", "format: text"), 12, "the format text has no columns to rename"),
+        (("  books:", "  my books:"), 10, "a name is made of letters"),
+        (("model: bundled", "model: path:nowhere"), 18, "nowhere is not a sentence-transformers model"),
+        (("model: bundled", "model: hf:team/model"), 18, "hf:organisation/name@revision"),
+        (("{train: 1000}", "path:nowhere.json"), 20, "nowhere.json: No such file or directory"),
+        (("{train: 1000}", "path:recipe.yaml"), 20, "not a tokenizer.json"),
+        (("seed: 7", "seed: 7\n---"), 2, "expected a single document in the stream, but found another"),
     ],
 )
 def test_says_where_a_fault_is_and_what_would_be_right(tmp_path, change, line, message):
@@ -140,3 +154,28 @@ def test_names_a_plugin_that_cannot_be_loaded(tmp_path):
     found = faults(tmp_path, GOOD + "plugins: [broken.py, missing.py]\n")
     assert any("plugins.0: cannot be used" in fault and "broken.py" in fault for fault in found)
     assert any("plugins.1: cannot be used" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def f(txt):\n    return txt", "signal 'f': nobody writes 'txt'; did you mean 'text'?"),
+        ("def f(words):\n    return words", "which signal 'gopher_quality' writes already"),
+        (
+            "def f(other):\n    return other\n\n\n@signal(other=pa.int32())\ndef g(mine):\n    return mine",
+            "signals read each other in a circle",
+        ),
+    ],
+)
+def test_names_what_a_plugins_signals_lack_before_any_work(tmp_path, source, message):
+    column = "words" if "already" in message else "mine"
+    head = "import pyarrow as pa\nfrom filters.signal import signal\n\n\n"
+    (tmp_path / "own.py").write_text(f"{head}@signal({column}=pa.int32())\n{source}\n", encoding="utf-8")
+    assert any(message in fault for fault in faults(tmp_path, GOOD + "plugins: [own.py]\n"))
+
+
+def test_a_path_of_a_model_starts_at_the_recipes_folder(tmp_path):
+    recipe = parse({"corpora": {"a": {"read": {"format": "text", "paths": "*.txt"}}}}, base=str(tmp_path))
+    assert recipe.named("path:models/mine") == f"path:{tmp_path}/models/mine"
+    assert recipe.named("path:/models/mine") == "path:/models/mine"
+    assert recipe.named("bundled:minilm") == "bundled:minilm"
