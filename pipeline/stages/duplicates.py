@@ -20,10 +20,12 @@ from filters.sketch import shingles
 from pipeline.components import Components
 from pipeline.dedup import LINK, ROW, Members, hash_rows, links, walk
 from pipeline.earlier import Part
+from pipeline.node import ROW_BITS, nodes_of, piece_and_row
 from pipeline.stages.parts import buckets, map_part, read_part, write_parts
+from pipeline.stages.sections import read_section, send_sections
 from pipeline.stages.sketched import OfIndex, OfPiece, Sketched, preference
 from pipeline.stages.state import drop, removed_batch
-from pipeline.stages.work import Message, Messages, Work, pack, pack_rows, piece_and_row, whole
+from pipeline.stages.work import Message, Messages, Work, pack, pack_rows, whole
 from pipeline.store import digest
 
 _MEMBER = np.dtype([("row", "<u4"), ("component", "<i8")])
@@ -80,28 +82,25 @@ def connect(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
     values = Messages.unpack(messages).values
     listing = values[0]["listing"]
     names = [value["links"] for value in values]
-    entries = work.store.read_json(listing)
-    name = work.key("components", listing, names)
-    if not work.store.exists(f"{name}.json"):
-        starts = _starts(entries)
-        found = Components(int(starts[-1]))
-        for step in (found.mark, found.join):
-            for links_of in names:
-                for part in _links(work, links_of):
-                    step(part)
-        places, place = [], 0
-        with work.store.create(name) as file:
-            for entry, start, stop in zip(entries, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-                rows, components = found.within(start, stop)
-                members = np.empty(len(rows), _MEMBER)
-                members["row"], members["component"] = rows, components
-                file.write(members.tobytes())
-                if len(rows):
-                    places.append([entry["number"], entry["earlier"], place, place + members.nbytes])
-                place += members.nbytes
-        work.store.write_json(f"{name}.json", places)
-    for number, earlier, start, stop in work.store.read_json(f"{name}.json"):
-        yield number, pack({"file": name, "start": start, "stop": stop, "earlier": earlier})
+    yield from send_sections(
+        work, work.key("components", listing, names), lambda: _components(work, work.store.read_json(listing), names)
+    )
+
+
+def _components(work: Work, entries: list[dict[str, Any]], names: list[str]) -> Iterator[tuple[int, bytes]]:
+    """Yield (piece, which part of an earlier run it is, if so, and which of its rows are in which component)."""
+    starts = _starts(entries)
+    found = Components(int(starts[-1]))
+    for step in (found.mark, found.join):
+        for name in names:
+            for part in _links(work, name):
+                step(part)
+    for entry, (start, stop) in zip(entries, pairwise(starts.tolist()), strict=True):
+        rows, components = found.within(start, stop)
+        if len(rows):
+            members = np.empty(len(rows), _MEMBER)
+            members["row"], members["component"] = rows, components
+            yield entry["number"], entry["earlier"].encode() + b"\n" + members.tobytes()
 
 
 def _links(work: Work, name: str) -> Iterator[np.ndarray]:
@@ -116,11 +115,12 @@ def gather_members(work: Work, number: int, messages: list[bytes]) -> Iterator[M
     if not together.values:
         return
     (value,) = together.values
-    members = np.frombuffer(work.store.read_range(value["file"], value["start"], value["stop"]), _MEMBER)
+    earlier, _, data = read_section(work, value).partition(b"\n")
+    members = np.frombuffer(data, _MEMBER)
     rows, components = members["row"].astype(np.int64), members["component"]
     documents: Sketched
-    if value["earlier"]:
-        documents = OfIndex(number, Part.from_json(value["earlier"]))
+    if earlier:
+        documents = OfIndex(number, Part.from_json(earlier.decode()))
         priority, preferred = -1, np.zeros(len(rows))
     else:
         documents = OfPiece(work, together.piece)
@@ -162,7 +162,7 @@ def _members(
         offsets, hashes = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.uint64)
     members = Members(
         component=components,
-        node=(np.int64(documents.number) << 32) | rows,
+        node=nodes_of(documents.number, rows),
         fixed=np.full(len(rows), documents.fixed, np.int8),
         preference=preferred,
         priority=np.full(len(rows), priority, np.int32),
@@ -183,8 +183,8 @@ def _members(
 def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Message]:
     """Decide which members of a bucket's components are duplicates; yield to each piece where to read what became of it."""
     (listing,) = (value["listing"] for value in Messages.unpack(messages).values)
-    name = work.key("walked", listing, bucket, work.plan.near)
-    if not work.store.exists(f"{name}.json"):
+
+    def make() -> Iterator[tuple[int, bytes]]:
         batches, parts = [], []
         for entry in work.store.read_json(listing):
             data = read_part(work.store, entry["file"], bucket)
@@ -193,16 +193,10 @@ def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Mess
                 shingles_of = map_part(work.store, f"{entry['file']}-shingles", bucket)
                 parts.append(Members.from_batch(batches[-1], shingles_of))
         names = [batch.select(["node", "id", "source", "run"]) for batch in batches]
-        places, place = [], 0
-        with work.store.create(name) as file:
-            for number, batch in _walked(Members.concat(parts), names, work.plan.near) if parts else ():
-                rows = pack_rows(batch)
-                file.write(rows)
-                places.append([number, place, place + len(rows)])
-                place += len(rows)
-        work.store.write_json(f"{name}.json", places)
-    for number, start, stop in work.store.read_json(f"{name}.json"):
-        yield number, pack({"file": name, "start": start, "stop": stop})
+        for number, batch in _walked(Members.concat(parts), names, work.plan.near) if parts else ():
+            yield number, pack_rows(batch)
+
+    yield from send_sections(work, work.key("walked", listing, bucket, work.plan.near), make)
 
 
 def _walked(
@@ -214,30 +208,30 @@ def _walked(
     order = np.argsort(names.column("node").to_numpy(), kind="stable")
     found = order[np.searchsorted(names.column("node").to_numpy(), removed.survivor, sorter=order)]
     survivors, gone = np.unique(removed.survivor, return_counts=True)
-    numbers, rows = piece_and_row(np.concatenate([removed.node, survivors]))
-    for number in np.unique(numbers[numbers >= 0]):
-        mine = numbers[: len(removed.node)] == number
-        of = names.take(pa.array(found[mine]))
+    for number in np.unique(np.concatenate([removed.node, survivors]) >> ROW_BITS).tolist():
+        if number < 0:
+            continue  # a part of an earlier run, of which nothing is written anew
+        (start, stop), (first, last) = (
+            np.searchsorted(nodes, [number << ROW_BITS, (number + 1) << ROW_BITS])
+            for nodes in (removed.node, survivors)
+        )
+        of = names.take(pa.array(found[start:stop]))
         batch = removed_batch(
-            rows[: len(removed.node)][mine],
-            reason=np.where(removed.exact[mine], "exact_duplicate", "near_duplicate"),
+            piece_and_row(removed.node[start:stop])[1],
+            reason=np.where(removed.exact[start:stop], "exact_duplicate", "near_duplicate"),
             survivor=whole(of, "id"),
             survivor_source=whole(of, "source"),
             survivor_run=whole(of, "run"),
-            similarity=removed.similarity[mine],
+            similarity=removed.similarity[start:stop],
         )
-        stay = numbers[len(removed.node) :] == number
-        known = removed_batch(rows[len(removed.node) :][stay], copies=gone[stay] + 1)
-        yield int(number), pa.Table.from_batches([batch, known]).combine_chunks().to_batches()[0]
+        known = removed_batch(piece_and_row(survivors[first:last])[1], copies=gone[first:last] + 1)
+        yield number, pa.Table.from_batches([batch, known]).combine_chunks().to_batches()[0]
 
 
 def drop_duplicates(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
     """Give a piece the state in which its duplicates are dropped."""
     together = Messages.unpack(messages)
-    tables = [
-        pa.ipc.open_stream(work.store.read_range(value["file"], value["start"], value["stop"])).read_all()
-        for value in together.values
-    ]
+    tables = [pa.ipc.open_stream(read_section(work, value)).read_all() for value in together.values]
     piece = drop(work, together.piece, "duplicates", tables).having(deduplicated=together.piece.files["documents"])
     work.progress("deduplicate", piece.rows, piece.text_bytes)
     yield number, piece.pack()
