@@ -36,9 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train as the arguments say; return 0, or 2 after one line that says what is wrong."""
     from dataclasses import replace
+    from importlib.util import find_spec
 
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    if missing:
+        return _fail(f"training needs {' and '.join(missing)}: pip install 'corpusmill[train]'")
     from pipeline.shards import ShardError, Shards
-    from train.checkpoint import CheckpointError
+    from train.checkpoint import CheckpointError, checkpoints
     from train.config import Config, ConfigError, preset
     from train.data import DataError
     from train.loop import TrainingError, train
@@ -52,6 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.run)
     if not (folder / "shards").is_dir() and not (folder / "manifest.json").is_file():
         return _fail(f"{folder}: no shards there; `corpusmill run RECIPE --out {folder}` makes a run folder")
+    if (folder / "over-budget.json").is_file() and not (folder / "manifest.json").is_file():
+        return _fail(
+            f"{folder}: the run rejected more records than its budget allows, and published no manifest; "
+            f"`corpusmill train {folder}/shards` trains on what it kept all the same"
+        )
     shards_folder = folder / "shards" if (folder / "shards").is_dir() else folder
     out = Path(arguments.out) if arguments.out else folder / "model"
     try:
@@ -59,6 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         config = preset(arguments.preset, shards.vocabulary_size)
         if arguments.steps is not None:
             config = Config(config.model, replace(config.training, steps=arguments.steps))
+        if not arguments.resume and (earlier := checkpoints(out)):
+            note = f"{earlier[-1]} is of an earlier run: the first new checkpoint replaces it"
+            print(safe(f"note: {note}; --resume would go on from it, another --out keep it"), file=sys.stderr)
         trained = train(shards, out, config, arguments.seed, arguments.resume)
     except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, OSError) as error:
         return _fail(str(error))

@@ -65,6 +65,32 @@ def test_no_shards_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "\x1b" not in error
 
 
+def test_a_run_over_its_budget_is_trained_on_only_if_its_shards_are_named(
+    tmp_path: Path, tokenizer_json: bytes, folder_of: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path / "run" / "shards", tokenizer_json, 1)
+    (tmp_path / "run" / "over-budget.json").write_text("{}")
+    assert call(str(tmp_path / "run"), "--steps", "1") == 2
+    assert f"corpusmill train {folder}` trains on what it kept" in capsys.readouterr().err
+    assert call(str(folder), "--steps", "1", "--sample", "0", "--out", str(tmp_path / "model")) == 0
+    assert "earlier run" not in capsys.readouterr().err
+    assert call(str(folder), "--steps", "1", "--sample", "0", "--out", str(tmp_path / "model")) == 0
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told.startswith(f"note: {tmp_path}/model/step-00000001 is of an earlier run")
+
+
+def test_without_torch_one_line_says_which_extra_brings_it(tmp_path: Path) -> None:
+    code = (
+        "import argparse, importlib.util as util, sys\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'torch' else find(name, *more)\n"
+        "from train.command import run\n"
+        "sys.exit(run(argparse.Namespace(run='nowhere')))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "training needs torch: pip install 'corpusmill[train]'\n")
+
+
 def test_a_damaged_shard_is_named(
     tmp_path: Path, tokenizer_json: bytes, folder_of: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
