@@ -238,7 +238,8 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
         paths = tuple(recipe.located(path) for path in read.paths)
         own = units(Source(name, read.format, paths, tuple(recipe.corpora[name].columns.items())))
         files = len({unit.path for unit in own})
-        sources[name] = {"files": files, "units": len(own), "bytes": sum(unit.size for unit in own)}
+        sizes = [unit.size for unit in own]
+        sources[name] = {"files": files, "units": len(own), "bytes": sum(sizes), "largest": max(sizes, default=0)}
         found += own
     parts = find(recipe)
     earlier: dict[str, dict[str, Any]] = {}

@@ -25,6 +25,9 @@ from pipeline.statistics import STEPS
 from pipeline.store import Store
 from pipeline.terminal import safe
 
+LARGE = 64 << 20
+"""Bytes of a unit of work from which a plan says that it will be long: units are cut at half of that where they can be."""
+
 
 class RunError(RuntimeError):
     """A run cannot start, or a folder is not a finished run: says where, what was found, what would be right."""
@@ -84,6 +87,9 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
             write_items(recipe, plan.evaluations, store, plan.evaluation_items)
         except SourceError as error:
             raise RunError(str(error)) from None
+    if not quiet:
+        for note in notes(recipe):
+            print(note, file=sys.stderr, flush=True)
     with Progress(plan, quiet), _worker_log(store, workers > 1 and not options):
         try:
             graph.run(plan, lists, workers, list(options))
@@ -195,6 +201,11 @@ def described(plan: Plan) -> str:
     for name, source in sorted(plan.sources.items()):
         size = f"{source['bytes'] / 1e6:,.1f} MB"
         lines.append(f"{name}: {source['files']} file(s) in {source['units']} unit(s) of work, {size}")
+        if source["largest"] > LARGE:
+            lines.append(
+                f"  the largest unit, {source['largest'] / 1e6:,.1f} MB, is read by one worker: packed JSONL and tar "
+                "archives have one way in, Parquet is cut between row groups; several smaller files are read faster"
+            )
         lines.append(f"  edits: {', '.join(plan.corpus(name).edits) or 'none'}")
         lines.append(f"  signals: {', '.join(signal.name for signal in plan.signals(name))}")
         lines += [f"  rule {rule.name}: {rule}" for rule in plan.rules(name)]
@@ -222,4 +233,17 @@ def described(plan: Plan) -> str:
         )
     if plan.recipe.sample.mixture:
         lines.append("mixture: " + ", ".join(f"{name} {share:g}" for name, share in plan.recipe.sample.mixture.items()))
-    return "\n".join(lines)
+    tokenizer = plan.recipe.shards.tokenizer
+    named = tokenizer if isinstance(tokenizer, str) else f"trained, {tokenizer.train:,} tokens"
+    return "\n".join([*lines, f"tokenizer: {named}", *notes(plan.recipe)])
+
+
+def notes(recipe: Recipe) -> list[str]:
+    """Return what a user should know of a recipe that is no fault."""
+    if isinstance(recipe.shards.tokenizer, str):
+        from pipeline.tokens import Tokenizer, given_tokenizer
+
+        because = Tokenizer.from_json(given_tokenizer(recipe.named(recipe.shards.tokenizer))).slow_because
+        if because:
+            return [f"note: the tokenizer is encoded by the library, about ten times as slow as by ours: {because}"]
+    return []

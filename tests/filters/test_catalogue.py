@@ -16,7 +16,7 @@ from filters.signal import SignalError, collect, measure, needed
 
 GIVEN = ("text", "programming_language")
 PAGE = (Path(__file__).parents[2] / "docs" / "signals.md").read_text()
-EXAMPLE = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "@signal" in block)
+EXAMPLE, BAD_WORDS = (block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "@signal" in block)
 
 
 def batch(*texts: str) -> pa.RecordBatch:
@@ -69,6 +69,13 @@ def test_the_pages_example_of_a_users_signal_is_short_and_is_found_ordered_and_m
     own = collect([plugin(str(file))])
     signals = needed(["exclamation_marks", "newlines"], {**WRITERS, **own}, GIVEN)
     assert measure(batch("Buy! Buy!\n", "", "그래!"), signals).to_pydict()["exclamation_marks"] == [2, 0, 1]
+
+
+def test_the_pages_signal_for_a_list_of_words_counts_them(tmp_path):
+    (tmp_path / "words.py").write_text(BAD_WORDS.replace("no good", "no good\n나쁜"))
+    own = collect([plugin(str(tmp_path / "words.py"))])
+    texts = ("Darn, a no good day.", "darned", "", "나쁜 말", "fine")
+    assert measure(batch(*texts), own.values()).to_pydict()["bad_words"] == [2, 0, 0, 1, 0]
 
 
 def test_a_users_signal_may_read_what_another_signal_writes(tmp_path):

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.plan import make_plan
 from pipeline.recipe import parse
-from pipeline.run import RunError, run
+from pipeline.run import RunError, described, run
 from tests.pipeline.corpora import recipe, write_corpora, write_jsonl
 
 PUBLISHED = ("documents", "ledger", "rejects", "shards")
@@ -118,3 +120,18 @@ def test_a_tokenizer_that_changed_is_no_finished_run(finished, sources, tmp_path
         outcome = run(parse(recipe(shards={"tokenizer": f"path:{given}"}), base=str(sources)), str(tmp_path / "run"))
         assert (tmp_path / "run" / "shards" / "tokenizer.json").read_bytes() == given.read_bytes()
     assert outcome.already
+
+
+def test_a_plan_says_what_will_be_slow(finished, sources, tmp_path):
+    run(parse(recipe(), base=str(sources)), str(tmp_path / "run"))
+    given = json.loads((tmp_path / "run" / "shards" / "tokenizer.json").read_bytes())
+    for split, slow in ((None, False), ("[a-z]+", True)):
+        if split:
+            given["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": split}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(given), encoding="utf-8")
+        own = recipe(shards={"tokenizer": f"path:{tmp_path}/tokenizer.json"})
+        plan, _ = make_plan(parse(own, base=str(sources)), str(tmp_path / "other"))
+        assert ("expression that the kernels do not know" in described(plan)) == slow
+    large = {name: {**source, "largest": 100 << 20} for name, source in plan.sources.items()}
+    assert "is read by one worker" in described(replace(plan, sources=large))
+    assert "is read by one worker" not in described(plan)
