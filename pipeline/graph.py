@@ -13,6 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.plan import Lists, Plan
+from pipeline.workers import Workers, runner
 
 Message = tuple[int, bytes]
 Messages = tuple[int, Iterable[bytes]]
@@ -120,17 +121,17 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
     all_in_one("Publish", "publish", finished, shards)
 
 
-def run(plan: Plan, lists: Lists, workers: int, options: list[str]) -> None:
-    """Run a plan to its end: on the embedded runner with `workers` processes, or as Beam's own `options` say."""
+def run(plan: Plan, lists: Lists, options: list[str], workers: Workers | None = None) -> None:
+    """Run a plan to its end: on the runner that Beam's own `options` name, or on the embedded one, with `workers`."""
     given = list(options)
-    if not any(option.startswith("--runner") for option in given):
+    engine = None
+    if workers is not None:
+        engine = runner(workers)
+    elif not any(option.startswith("--runner") for option in given):
         # named explicitly: Beam's default would try to download another runner on every run
-        mode = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
-        given += ["--runner=FnApiRunner", *(mode if workers > 1 else ["--direct_running_mode=in_memory"])]
-        # what its workers say of their channels is nothing to the user; what goes wrong is raised
-        given.append("--default_sdk_harness_log_level=ERROR")
+        given += ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
     if "--save_main_session" not in given:
         given.append("--no_save_main_session")
-    pipeline = beam.Pipeline(options=PipelineOptions(given))
+    pipeline = beam.Pipeline(runner=engine, options=PipelineOptions(given))
     build(pipeline, plan, lists)
     pipeline.run().wait_until_finish()

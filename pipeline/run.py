@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from pipeline.remote import RemoteError, is_url
 from pipeline.statistics import STEPS
 from pipeline.store import Store
 from pipeline.terminal import safe
+from pipeline.workers import Workers
 
 LARGE = 64 << 20
 """Bytes of a unit of work from which a plan says that it will be long: units are cut at half of that where they can be."""
@@ -69,10 +70,6 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
             found = store.read_json(name)
             if found.get("run") == plan.key:
                 return Outcome(out, found, time.monotonic() - started, True, name == manifest.OVER_BUDGET)
-    from pipeline import graph
-    from pipeline.progress import Progress
-    from pipeline.report import write_report
-
     try:
         store.clear_temporary()
         store.write("recipe.yaml", _as_yaml(recipe))
@@ -90,11 +87,17 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     if not quiet:
         for note in notes(recipe):
             print(note, file=sys.stderr, flush=True)
-    with Progress(plan, quiet), _worker_log(store, workers > 1 and not options):
-        try:
-            graph.run(plan, lists, workers, list(options))
-        except Exception as error:
-            raise RunError(_failure(store, error)) from error
+    with _workers(store, workers, options) as processes:
+        from pipeline import graph  # Beam takes long to import: the workers import it meanwhile
+        from pipeline.progress import Progress
+
+        with Progress(plan, quiet):
+            try:
+                graph.run(plan, lists, list(options), processes)
+            except Exception as error:
+                raise RunError(_failure(store, error)) from error
+    from pipeline.report import write_report
+
     over = not store.exists(manifest.NAME)
     published = store.read_json(manifest.OVER_BUDGET if over else manifest.NAME)
     write_report(out)
@@ -116,22 +119,17 @@ def _failure(store: Store, error: Exception) -> str:
 
 
 @contextmanager
-def _worker_log(store: Store, wanted: bool) -> Iterator[None]:
-    """Send what worker processes print on stderr to `work/workers.log`: Beam's talk of its channels is no news to users."""
-    if not (wanted and store.local):
-        yield
+def _workers(store: Store, count: int, options: Sequence[str]) -> Iterator[Workers | None]:
+    """Give worker processes, which write to `work/workers.log`; none where one is enough or another runner is named."""
+    if count == 1 or any(option.startswith("--runner") for option in options):
+        yield None
         return
-    sys.stderr.flush()
-    before = os.dup(2)
-    os.makedirs(store.path("work"), exist_ok=True)
-    with open(store.path("work/workers.log"), "wb") as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(before, 2)
-            os.close(before)
+    with ExitStack() as stack:
+        log = None
+        if store.local:
+            os.makedirs(store.path("work"), exist_ok=True)
+            log = stack.enter_context(open(store.path("work/workers.log"), "wb"))
+        yield stack.enter_context(Workers(count, log))
 
 
 def open_manifest(root: str) -> dict[str, Any]:
