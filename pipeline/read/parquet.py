@@ -132,7 +132,7 @@ def _documents(
         "source": pa.repeat(pa.scalar(source), len(keep)),
         "offset": rows,
         "media_type": pa.repeat(pa.scalar("text/plain"), len(keep)),
-        "metadata": pa.array(_metadata(batch.select(rest).take(keep)), pa.string()),
+        "metadata": pa.array(_metadata(batch.select(rest).take(keep)) if rest else [None] * len(keep), pa.string()),
         "text": text.take(keep),
     }
     for name, theirs in ours.items():

@@ -130,11 +130,9 @@ def gather_members(work: Work, number: int, messages: list[bytes]) -> Iterator[M
     )
     if not work.store.exists(name):
         bucket = _bucket_of(components, buckets(work))
-        parts: list[bytes] = [b""] * buckets(work)
-        texts: list[bytes] = [b""] * buckets(work)
-        for one in np.unique(bucket):
-            mine = bucket == one
-            parts[one], texts[one] = _members(work, documents, rows[mine], components[mine], priority, preferred[mine])
+        order = np.argsort(bucket, kind="stable")
+        bounds = np.searchsorted(bucket[order], np.arange(buckets(work) + 1))
+        parts, texts = _members(work, documents, rows[order], components[order], priority, preferred[order], bounds)
         write_parts(work.store, f"{name}-shingles", texts)
         write_parts(work.store, name, parts)
     yield 0, pack({"number": number, "file": name})
@@ -146,9 +144,18 @@ def _bucket_of(components: np.ndarray, count: int) -> np.ndarray:
 
 
 def _members(
-    work: Work, documents: Sketched, rows: np.ndarray, components: np.ndarray, priority: int, preferred: np.ndarray
-) -> tuple[bytes, bytes]:
-    """Return the members, packed, and their shingles one after the other."""
+    work: Work,
+    documents: Sketched,
+    rows: np.ndarray,
+    components: np.ndarray,
+    priority: int,
+    preferred: np.ndarray,
+    bounds: np.ndarray,
+) -> tuple[list[bytes], list[bytes]]:
+    """Return for each bucket its members, packed, and their shingles; `bounds` says where in `rows` each begins.
+
+    The texts of a piece are read once for all buckets.
+    """
     columns = documents.columns(["id", "source", "characters", *_hash_columns(work)], rows)
     content = np.frombuffer(b"".join(whole(columns, "content_hash").to_pylist()), np.uint8).reshape(len(rows), 16)
     if work.plan.near is not None:
@@ -160,6 +167,7 @@ def _members(
     else:
         bands = np.zeros((len(rows), 0), np.uint64)
         offsets, hashes = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.uint64)
+    starts = offsets[bounds]
     members = Members(
         component=components,
         node=nodes_of(documents.number, rows),
@@ -170,14 +178,15 @@ def _members(
         content=content,
         bands=bands,
         size=np.diff(offsets),
-        address=8 * offsets[:-1],
+        address=8 * (offsets[:-1] - np.repeat(starts[:-1], np.diff(bounds))),
         held=(),
     )
     batch = members.to_batch()
     for name in ("id", "source"):
         batch = batch.append_column(name, whole(columns, name))
     batch = batch.append_column("run", pa.repeat(pa.scalar(documents.run, pa.string()), len(rows)))
-    return pack_rows(batch), hashes.tobytes()
+    parts = [pack_rows(batch.slice(i, j - i)) if j > i else b"" for i, j in pairwise(bounds.tolist())]
+    return parts, [hashes[i:j].tobytes() for i, j in pairwise(starts.tolist())]
 
 
 def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Message]:

@@ -53,7 +53,7 @@ def _read(work: Work, unit: Unit, edits: tuple[str, ...], key: str) -> list[dict
     def flush() -> None:
         table = pa.Table.from_batches(waiting, DOCUMENTS)
         name = f"{key}-{len(entries):04}.parquet"
-        work.store.write_table(name, table)
+        work.store.write_table(name, table, compression="lz4")  # up to six stages read it: twice as fast as zstd
         size = pc.sum(pc.binary_length(table.column("text"))).as_py() or 0
         entries.append({"rows": table.num_rows, "text_bytes": size, "files": {"documents": name}})
         waiting.clear()
