@@ -163,3 +163,32 @@ def test_a_run_without_repeats_says_so_by_nulls(tmp_path):
     assert all(
         row["removed"] is None and row["characters_removed"] is None for row in ledger(tmp_path / "run").values()
     )
+
+
+def test_a_later_run_knows_the_documents_as_they_were_before_they_were_cut(sources, tmp_path):
+    run(parse(recipe(), base=str(sources)), str(tmp_path / "first"))
+    cut = next(row["id"] for row in ledger(tmp_path / "first").values() if row["removed"] and row["decision"] == "kept")
+    again = [row for row in rows()["web"] if row["id"] == cut] + [{"id": "new", "text": text(999)}]
+    write_jsonl(tmp_path / "web.jsonl", again)
+    write_jsonl(tmp_path / "books.jsonl", [])
+    run(parse(recipe(against=str(tmp_path / "first")), base=str(tmp_path)), str(tmp_path / "second"))
+    found = ledger(tmp_path / "second")
+    assert (found[cut]["reason"], found[cut]["survivor"]) == ("exact_duplicate", cut)
+    assert found["new"]["decision"] == "kept"
+
+
+def test_a_run_that_lost_its_end_publishes_the_same_bytes_again(sources, tmp_path):
+    root = tmp_path / "run"
+    run(parse(recipe(), base=str(sources)), str(root))
+
+    def published() -> dict[str, bytes]:
+        files = [one for folder in ("documents", "ledger", "shards") for one in (root / folder).iterdir()]
+        return {str(one.relative_to(root)): one.read_bytes() for one in [*files, root / "manifest.json"]}
+
+    before = published()
+    (root / "manifest.json").unlink()
+    for folder in ("claims", "later", "cut"):
+        for one in (root / "work" / folder).iterdir():
+            one.unlink()
+    run(parse(recipe(), base=str(sources)), str(root))
+    assert published() == before
