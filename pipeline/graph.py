@@ -118,7 +118,9 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
     places = all_in_one("Fill shards", "fill_shards", each(finished, "Cut pieces", "cut_piece"))
     sent = together("Send to shards", "send_to_shards", finished, places)
     shards = together("Pack shards", "pack_shard", sent)
-    all_in_one("Publish", "publish", finished, shards)
+    groups = together("Group pieces", "group_piece", finished, places)
+    published = together("Publish parts", "publish_group", groups)
+    all_in_one("Publish", "publish", published, shards)
 
 
 def run(plan: Plan, lists: Lists, options: list[str], workers: Workers | None = None) -> None:

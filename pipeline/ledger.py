@@ -14,7 +14,21 @@ import pyarrow as pa
 from pipeline.document import SCHEMA
 from pipeline.evaluation import CONTAMINATION
 from pipeline.plan import HASHES, Plan
-from pipeline.repeats import REPEATED_TEXT, SPANS
+
+REPEATED_TEXT = "repeated_text"
+"""The reason of a document of which nothing but white space is left. It keeps its text, to be looked at."""
+
+SPAN = pa.struct(
+    [
+        pa.field("start", pa.int32()),  # in characters of the text as it was measured
+        pa.field("end", pa.int32()),
+        pa.field("unit", pa.string()),
+        pa.field("survivor", pa.string()),  # id of the document that keeps the first occurrence
+        pa.field("survivor_source", pa.string()),
+    ]
+)
+SPANS = pa.schema([pa.field("removed", pa.list_(SPAN)), pa.field("characters_removed", pa.int32())])
+"""What was cut out of a document; null where nothing was."""
 
 STATE = pa.schema(
     [

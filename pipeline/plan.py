@@ -11,22 +11,22 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata, resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from filters.kernels.shingles import Hashing, hashing
 from filters.presets import PRESETS, SETS
-from filters.repeats import Repeat
 from filters.rule import Rule
 from filters.signal import Signal, needed
-from filters.sketch import sketches
-from pipeline.earlier import Part, find
 from pipeline.evaluation import EvaluationSet, find_sets
-from pipeline.plugins import GIVEN, plugin_source, writers
 from pipeline.read import Source, Unit, units
 from pipeline.recipe import Corpus, Near, Recipe
 from pipeline.store import Store, digest
+
+if TYPE_CHECKING:  # signals are compiled code; who only asks why a document was dropped does not wait for them
+    from filters.kernels.shingles import Hashing
+    from filters.repeats import Repeat
+    from pipeline.earlier import Part
 
 ALWAYS = ("characters", "words", "language", "language_score")
 """Columns measured for every document whatever the rules: the report counts by them."""
@@ -97,6 +97,9 @@ class Plan:
 
     @functools.cached_property
     def writers(self) -> Mapping[str, Signal]:
+        from filters.sketch import sketches
+        from pipeline.plugins import writers
+
         return writers(self.plugins) | sketches(self.hashing)
 
     @functools.cached_property
@@ -131,6 +134,8 @@ class Plan:
 
     def signals(self, corpus: str) -> tuple[Signal, ...]:
         """Return the signals that the rules of a corpus, the report and the deduplication need, in order."""
+        from pipeline.plugins import GIVEN
+
         columns = [rule.column for rule in self.rules(corpus) if rule.column not in GIVEN]
         settings = self.recipe.deduplicate
         if settings and settings.keep.column is not None and settings.keep.column not in GIVEN:
@@ -141,6 +146,8 @@ class Plan:
     @functools.cached_property
     def hashing(self) -> Hashing:
         """How texts are hashed: keyed by the seed, and as the recipe normalises them."""
+        from filters.kernels.shingles import hashing
+
         settings = self.recipe.deduplicate
         near = settings.near if settings and settings.near else Near()
         return hashing(
@@ -171,6 +178,8 @@ class Plan:
     @functools.cached_property
     def repeats(self) -> tuple[Repeat, ...]:
         """What counts as repeated text, to be cut out of the documents that are left when duplicates are gone."""
+        from filters.repeats import Repeat
+
         settings = self.recipe.deduplicate
         if settings is None:
             return ()
@@ -230,6 +239,9 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
     Raises pipeline.read.SourceError where sources or evaluation sets are not there or not what the recipe says,
     pipeline.earlier.EarlierRunError where a run is none.
     """
+    from pipeline.earlier import find
+    from pipeline.plugins import plugin_source
+
     plugins = tuple((path, plugin_source(path)) for path in map(recipe.located, recipe.plugins))
     plan, found = Plan(root, recipe, plugins=plugins), []
     sources = {}

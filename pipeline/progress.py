@@ -46,6 +46,10 @@ class Progress:
         self._live = self._stream.isatty()
         self._every = 0.5 if self._live else 10.0
         self._quiet = quiet or not self._store.local
+        self._read: dict[str, int] = {}  # of each worker's file, how many bytes were read
+        self._done: dict[str, int] = {}
+        self._documents: dict[str, int] = {}
+        self._last = "read"
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -75,16 +79,8 @@ class Progress:
 
     def line(self, seconds: float) -> str:
         """Return the line for now: the share done, the stage, documents, source MB per second, and the time left."""
-        done: dict[str, int] = {}
-        documents: dict[str, int] = {}
-        last = "read"
-        for name in self._store.names(FOLDER):
-            for entry in self._store.read(name).decode("ascii", "replace").splitlines():
-                parts = entry.split(" ")
-                if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
-                    last = parts[0] if parts[0] != "read" else last
-                    documents[parts[0]] = documents.get(parts[0], 0) + int(parts[1])
-                    done[parts[0]] = done.get(parts[0], 0) + int(parts[2])
+        self._take_in()
+        done = self._done
         text = max(1, done.get("measure", 0), done.get("tokenise", 0))
         read = min(1.0, done.get("read", 0) / self._bytes)
         share = self._cost["read"] * read
@@ -94,8 +90,22 @@ class Progress:
         share = min(0.99, share / sum(self._cost.values()))
         left = f"{_clock(seconds * (1 - share) / share)} left" if share > 0.02 else "estimating"
         speed = done.get("read", 0) / 1e6 / max(seconds, 1e-9)
-        count, times = documents.get("read", 0), f"{_clock(seconds)} gone, {left}"
-        return f"{share:4.0%}  {last:<11} {count:>9,} documents  {speed:6.1f} MB/s  {times}"
+        count, times = self._documents.get("read", 0), f"{_clock(seconds)} gone, {left}"
+        return f"{share:4.0%}  {self._last:<11} {count:>9,} documents  {speed:6.1f} MB/s  {times}"
+
+    def _take_in(self) -> None:
+        """Add up what workers have noted since the last look."""
+        for name in self._store.names(FOLDER):
+            start = self._read.get(name, 0)
+            new = self._store.read_range(name, start, self._store.size(name))
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read[name] = start + len(whole)
+            for entry in whole.decode("ascii", "replace").splitlines():
+                parts = entry.split(" ")
+                if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+                    self._last = parts[0] if parts[0] != "read" else self._last
+                    self._documents[parts[0]] = self._documents.get(parts[0], 0) + int(parts[1])
+                    self._done[parts[0]] = self._done.get(parts[0], 0) + int(parts[2])
 
 
 def _clock(seconds: float) -> str:

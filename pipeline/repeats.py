@@ -16,22 +16,8 @@ import pyarrow as pa
 from filters.kernels import repeats as kernels
 from filters.kernels.buffers import buffers
 from filters.repeats import Marked
+from pipeline.ledger import SPAN, SPANS
 from pipeline.node import piece_and_row
-
-REPEATED_TEXT = "repeated_text"
-"""The reason of a document of which nothing but white space is left. It keeps its text, to be looked at."""
-
-SPAN = pa.struct(
-    [
-        pa.field("start", pa.int32()),  # in characters of the text as it was measured
-        pa.field("end", pa.int32()),
-        pa.field("unit", pa.string()),
-        pa.field("survivor", pa.string()),  # id of the document that keeps the first occurrence
-        pa.field("survivor_source", pa.string()),
-    ]
-)
-SPANS = pa.schema([pa.field("removed", pa.list_(SPAN)), pa.field("characters_removed", pa.int32())])
-"""What was cut out of a document; null where nothing was."""
 
 CLAIM = 24
 """Bytes of a claim: two hashes, and the first byte and the byte past the last of what is claimed (32 bits each)."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from filters.presets import PRESETS
+from pipeline.ledger import REPEATED_TEXT
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
-from pipeline.repeats import REPEATED_TEXT
 from pipeline.run import alarm_message, open_manifest
 from pipeline.statistics import KEPT, STEPS
 from pipeline.store import Store

@@ -13,9 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from filters.repeats import UNITS
 from pipeline import manifest
-from pipeline.earlier import EarlierRunError
 from pipeline.evaluation import write_items
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
@@ -59,6 +57,8 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
 
     Raises RunError, and pipeline.remote.RemoteError where `out` is on storage that cannot be used.
     """
+    from pipeline.earlier import EarlierRunError
+
     started = time.monotonic()
     try:
         plan, inputs = make_plan(recipe, out if is_url(out) else os.path.abspath(out))
@@ -195,6 +195,8 @@ def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:
 
 def described(plan: Plan) -> str:
     """Return what a plan would read and do, as lines for a terminal."""
+    from filters.repeats import UNITS
+
     lines = []
     for name, source in sorted(plan.sources.items()):
         size = f"{source['bytes'] / 1e6:,.1f} MB"

@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation import sets_of
-from pipeline.ledger import DUPLICATES, LATER
-from pipeline.repeats import REPEATED_TEXT
+from pipeline.ledger import DUPLICATES, LATER, REPEATED_TEXT
 
 KEPT = "kept"
 STEPS = ("contaminated", *DUPLICATES, *LATER)

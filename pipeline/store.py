@@ -187,11 +187,18 @@ class Store:
     def read_json(self, name: str) -> Any:
         return json.loads(self.read(name))
 
-    def write_table(self, name: str, table: pa.Table, compression: str = "zstd") -> None:
+    def write_table(self, name: str, table: pa.Table, compression: str = "zstd", row_group: int | None = None) -> None:
         """Write a table as Parquet with page checksums: without them most flipped bits pass unseen."""
         level = 1 if compression == "zstd" else None
         with self.create(name) as file:
-            pq.write_table(table, file, compression=compression, compression_level=level, write_page_checksum=True)
+            pq.write_table(
+                table,
+                file,
+                row_group_size=row_group,
+                compression=compression,
+                compression_level=level,
+                write_page_checksum=True,
+            )
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         # of a remote file all is fetched: it is a few megabytes, and each stretch of it would be a request

@@ -6,15 +6,14 @@ The answer needs the ledger and the manifest only: no text is read again, and ne
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from pipeline.ledger import GIVEN, OUTCOME, more_fields
+from pipeline import lookup
+from pipeline.ledger import GIVEN, OUTCOME, REPEATED_TEXT, more_fields
+from pipeline.numbering import part_name
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
-from pipeline.repeats import REPEATED_TEXT
 from pipeline.run import RunError, open_manifest
 from pipeline.store import Store
 from pipeline.terminal import safe
@@ -30,18 +29,16 @@ SENTENCES = {
 }
 
 
-def rows_of(run: str, document: str) -> list[dict[str, Any]]:
-    """Return the ledger's rows whose id or url is `document`, in canonical order."""
+def rows_of(run: str, document: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the ledger's rows whose id or url is `document`, MOST at most, in canonical order, and how many there are."""
     store = Store(run)
     found: list[dict[str, Any]] = []
-    for name in store.names("ledger"):
-        with store.open(name) as file:
-            part = pq.ParquetFile(file, page_checksum_verification=True)
-            names = part.read(columns=["id", "url"], use_threads=False)
-            same = pc.or_(pc.equal(names["id"], document), pc.fill_null(pc.equal(names["url"], document), False))
-            if pc.any(same).as_py():
-                found += part.read(use_threads=False).filter(same).to_pylist()
-    return found
+    first, count = lookup.places(store, document, MOST)
+    for part, places in groupby(first, key=lambda place: place[0]):
+        table = store.read_table(part_name("ledger", part))
+        rows = [table.slice(row, 1).to_pylist()[0] for _, row in places]
+        found += [row for row in rows if document in (row["id"], row["url"])]
+    return found, count
 
 
 def why(run: str, document: str) -> str:
@@ -51,14 +48,14 @@ def why(run: str, document: str) -> str:
     """
     manifest = open_manifest(run)
     plan = Plan(run, Recipe.model_validate(manifest["recipe"]))
-    rows = rows_of(run, document)
+    rows, count = rows_of(run, document)
     if not rows:
         raise RunError(
             f"{run}: no document has the id or url {document!r} (rejected records are listed in {run}/rejects/)"
         )
-    answers = [explained(plan, row) for row in rows[:MOST]]
-    if len(rows) > MOST:
-        answers.append(f"… and {len(rows) - MOST} more documents with this id or url")
+    answers = [explained(plan, row) for row in rows]
+    if count > MOST:
+        answers.append(f"… and {count - MOST:,} more documents with this id or url")
     return "\n\n".join(answers)
 
 

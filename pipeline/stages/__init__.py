@@ -65,6 +65,8 @@ STAGES: dict[str, Callable[[Work, int, list[bytes]], Iterator[Message]]] = {
         packing.fill_shards,
         packing.send_to_shards,
         packing.pack_shard,
+        publishing.group_piece,
+        publishing.publish_group,
         publishing.publish,
     )
 }

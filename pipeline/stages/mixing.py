@@ -11,8 +11,9 @@ from dataclasses import asdict
 
 import numpy as np
 
+from pipeline.numbering import group_of
 from pipeline.stages.tokenising import counted_tokens
-from pipeline.stages.work import Message, Messages, Work, group_of, pack
+from pipeline.stages.work import Message, Messages, Work, pack
 from pipeline.statistics import Nested, add
 from samplers.mixture import BINS, OpenBin, bins_of, cut, open_bin, targets, weigh
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.shards import write_shard
+from pipeline.stages.room import make_room, shard_name
 from pipeline.stages.tokenising import counted_tokens, tokenizer_of
 from pipeline.stages.work import Message, Messages, Piece, Work, pack
 from pipeline.tokens import Tokenizer
@@ -38,26 +39,31 @@ def runs(tokens: Sequence[int], limit: int) -> list[list[int]]:
 
 
 def fill_shards(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
-    """Give every run a shard, in canonical order; yield to each piece [shard, first document, one past the last]…
+    """Give every run a shard, and make room in the run folder; yield to each piece where its runs go."""
+    values = sorted(Messages.unpack(messages).values, key=lambda value: int(value["number"]))
+    places, shards = filled([value["runs"] for value in values], work.plan.recipe.shards.tokens)
+    make_room(work.store, [value["number"] for value in values], shards)
+    for value, place in zip(values, places, strict=True):
+        yield value["number"], pack({"places": place, "shards": shards})
+
+
+def filled(pieces: Sequence[list[list[int]]], limit: int) -> tuple[list[list[list[int]]], int]:
+    """Return for the runs of each piece, in canonical order, [shard, first document, one past the last]; and the shards.
 
     Where nothing was kept there is one shard, without documents.
     """
-    values = sorted(Messages.unpack(messages).values, key=lambda value: int(value["number"]))
-    limit = work.plan.recipe.shards.tokens
     places: list[list[list[int]]] = []
-    shard, filled = -1, limit
-    for value in values:
+    shard, held = -1, 0
+    for one in pieces:
         places.append([])
-        for start, stop, tokens in value["runs"]:
-            if shard < 0 or filled + tokens > limit:
-                shard, filled = shard + 1, 0
-            filled += tokens
+        for start, stop, tokens in one:
+            if shard < 0 or held + tokens > limit:
+                shard, held = shard + 1, 0
+            held += tokens
             places[-1].append([shard, start, stop])
     if shard < 0:
         shard, places[0] = 0, [[0, 0, 0]]
-    for value, place in zip(values, places, strict=True):
-        if place:
-            yield value["number"], pack({"places": place, "shards": shard + 1})
+    return places, shard + 1
 
 
 def send_to_shards(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
@@ -70,11 +76,11 @@ def send_to_shards(work: Work, number: int, messages: list[bytes]) -> Iterator[M
 
 
 def pack_shard(work: Work, shard: int, messages: list[bytes]) -> Iterator[Message]:
-    """Write one shard of token ids, with the columns that lead back to each document."""
+    """Write and publish one shard of token ids, with the columns that lead back to each document."""
     together = Messages.unpack(messages)
     run_of = {value["number"]: value["run"] for value in together.values}
     ranges = [(piece, *run_of[piece.number]) for piece in together.pieces]
-    file = f"data-{shard:05}-of-{together.values[0]['shards']:05}.arrow"
+    file = shard_name(shard, together.values[0]["shards"])
     name = work.key("shards", file, [[piece.files["finished"], start, stop] for piece, start, stop in ranges])
     if not work.store.exists(f"{name}.json"):
         tokenizer = tokenizer_of(work.store.read(together.pieces[0].files["tokenizer"]))
@@ -86,8 +92,9 @@ def pack_shard(work: Work, shard: int, messages: list[bytes]) -> Iterator[Messag
         offsets, ids = _joined(lists, tokenizer)
         with work.store.create(f"{name}.arrow") as stream:
             info = write_shard(stream, file, pa.concat_tables(tables), offsets, ids)
-        work.store.write_json(f"{name}.json", {"file": f"{name}.arrow", "info": asdict(info)})
-    yield 0, pack({"shard": shard, **work.store.read_json(f"{name}.json")})
+        work.store.write_json(f"{name}.json", asdict(info))
+    work.store.link(f"{name}.arrow", f"shards/{file}")
+    yield 0, pack({"shard": shard, "info": work.store.read_json(f"{name}.json")})
 
 
 def read_kept(work: Work, piece: Piece, start: int, stop: int) -> pa.RecordBatch:

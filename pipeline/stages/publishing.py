@@ -1,4 +1,8 @@
-"""The last stages: finish each piece (its part of documents and ledger), and publish the run, its manifest last."""
+"""The last stages: finish each piece, publish groups of them, and then the run, its manifest last.
+
+What all pieces have to say is added up in groups first, side by side; the last stage adds up groups. Parts are named by the
+number of their piece: a group needs to know of no other.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,16 @@ import pyarrow.compute as pc
 from pipeline import manifest
 from pipeline.document import SCHEMA
 from pipeline.earlier import INDEX, index_schema
-from pipeline.examples import choose, merge
+from pipeline.examples import Examples, choose, merge
 from pipeline.ledger import LATER, ledger_part, ledger_schema, numeric_columns
+from pipeline.lookup import ROW_GROUP, entries, merged
+from pipeline.numbering import group_of, part_name
 from pipeline.shards import ShardInfo, index_files
+from pipeline.stages.room import lookup_name
 from pipeline.stages.state import drop, removed_batch
 from pipeline.stages.tokenising import counted_tokens
 from pipeline.stages.work import Message, Messages, Piece, Work, pack, whole
-from pipeline.statistics import Tally, tally
+from pipeline.statistics import Nested, Tally, add, tally
 from pipeline.tokens import Tokenizer
 
 KEPT_SCHEMA = pa.schema([*SCHEMA, pa.field("language", pa.string()), pa.field("tokens", pa.int32())])
@@ -107,51 +114,79 @@ def _scattered(rows: int, at: pa.Array, values: pa.Array) -> pa.Array:
     return values.take(pa.array(index, mask=index < 0))
 
 
+def group_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
+    """Yield a finished piece to its group; what else it gets says that there is room for it in the run folder."""
+    yield group_of(number), Messages.unpack(messages).piece.pack()
+
+
+def publish_group(work: Work, group: int, messages: list[bytes]) -> Iterator[Message]:
+    """Put the parts of a group of finished pieces under their public names; write what they add up to, and yield it."""
+    pieces = Messages.unpack(messages).pieces
+    store = work.store
+    name = work.key("published", [[piece.number, piece.files["finished"], piece.rejected] for piece in pieces])
+    lookup = lookup_name(group)
+    files: dict[str, str] = {lookup: f"{name}-lookup.parquet"}
+    for piece in pieces:
+        for folder in ("documents", "ledger", *(["index"] if work.plan.deduplicates else [])):
+            files[part_name(folder, piece.number)] = f"{piece.files['finished']}-{folder}.parquet"
+        if "rejects" in piece.files:
+            files[part_name("rejects", piece.number)] = piece.files["rejects"]
+    if not store.exists(f"{name}.json"):
+        ledgers = [f"{piece.files['finished']}-ledger.parquet" for piece in pieces]
+        names = store.each(lambda ledger: store.read_table(ledger, ["id", "url"]), ledgers)
+        found = (entries(p.number, t.column("id"), t.column("url")) for p, t in zip(pieces, names, strict=True))
+        store.write_table(files[lookup], merged(found), row_group=ROW_GROUP)
+        tallies, examples = (
+            store.each(store.read_json, [f"{piece.files['finished']}{kind}.json" for piece in pieces])
+            for kind in ("", "-examples")
+        )
+        rejected: dict[str, int] = {}
+        for piece in pieces:
+            rejected[piece.corpus] = rejected.get(piece.corpus, 0) + piece.rejected
+        sums = {
+            "tally": asdict(Tally.total(tallies)),
+            "examples": merge(examples),
+            "rejected": rejected,
+            "read": sum(piece.rows for piece in pieces),
+        }
+        store.write_json(f"{name}.json", sums)
+    _do(store.each(lambda public: store.link(files[public], public), files))
+    rows = manifest.counted(store, sorted(files))
+    yield 0, pack({"group": group, "file": f"{name}.json", "rows": rows, "tokenizer": pieces[0].files["tokenizer"]})
+
+
 def _do(results: Iterator[None]) -> None:
     for _ in results:
         pass
 
 
 def publish(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
-    """Put every part under its public name, check the accounting identity, and write the manifest last.
+    """Add up the groups, check the accounting identity, and write the manifest last.
 
     When more records were rejected than the budget allows, everything is published but the manifest, which says so
     under another name: a folder without `manifest.json` is not a finished run.
     """
-    together = Messages.unpack(messages)
+    values = Messages.unpack(messages).values
+    groups = sorted((value for value in values if "group" in value), key=lambda value: int(value["group"]))
+    shards = sorted((value for value in values if "shard" in value), key=lambda value: int(value["shard"]))
     store = work.store
-    store.remove(manifest.NAME)
-    store.remove(manifest.OVER_BUDGET)
-    pieces = together.pieces
-    files: dict[str, str] = {}
-    for part, piece in enumerate(pieces):
-        for folder in ("documents", "ledger", *(["index"] if work.plan.deduplicates else [])):
-            files[f"{folder}/part-{part:05}.parquet"] = f"{piece.files['finished']}-{folder}.parquet"
-    for part, piece in enumerate(p for p in pieces if "rejects" in p.files):
-        files[f"rejects/part-{part:05}.parquet"] = piece.files["rejects"]
-    shards = sorted((value for value in together.values if "shard" in value), key=lambda value: value["shard"])
+    tokenizer = store.read(groups[0]["tokenizer"])
     infos = [ShardInfo(**value["info"]) for value in shards]
-    for value, info in zip(shards, infos, strict=True):
-        files[f"shards/{info.file}"] = value["file"]
-    total = Tally.total(store.each(store.read_json, [f"{piece.files['finished']}.json" for piece in pieces]))
-    rejected: dict[str, int] = dict.fromkeys(work.plan.recipe.corpora, 0)
-    for piece in pieces:
-        rejected[piece.corpus] += piece.rejected
-    tokenizer = work.store.read(pieces[0].files["tokenizer"])
     about = {"recipe": work.plan.recipe.to_json(), "run": work.plan.key}
-    written = index_files(infos, tokenizer, Tokenizer.from_json(tokenizer).end_of_text, about)
-    for folder in ("documents", "index", "ledger", "rejects", "shards"):
-        wanted = {*files, *(f"shards/{name}" for name in written)}
-        stale = [name for name in store.names(folder) if name not in wanted]
-        _do(store.each(store.remove, stale))
-    _do(store.each(lambda public: store.link(files[public], public), files))
-    for name, data in written.items():
+    for name, data in index_files(infos, tokenizer, Tokenizer.from_json(tokenizer).end_of_text, about).items():
         store.write(f"shards/{name}", data)
-    found = manifest.counted(store, sorted(files))
-    examples = store.each(store.read_json, [f"{piece.files['finished']}-examples.json" for piece in pieces])
-    store.write_json("examples.json", merge(examples))
-    read = sum(piece.rows for piece in pieces)
-    outcome = manifest.make(work.plan, total, rejected, infos, found, read)
+    total, read = Tally(), 0
+    rejected: Nested = dict.fromkeys(work.plan.recipe.corpora, 0)
+    rows: Nested = {}
+    examples: Examples = {}
+    for group in groups:
+        sums = store.read_json(group["file"])
+        total += Tally(**sums["tally"])
+        read += sums["read"]
+        rejected, rows = add(rejected, sums["rejected"]), add(rows, group["rows"])
+        examples = merge([examples, sums["examples"]])
+    store.write_json("examples.json", examples)
+    outcome = manifest.make(work.plan, total, rejected, infos, rows, read)
     over = manifest.share_rejected(outcome) > work.plan.recipe.budget.rejects
     store.write_json(manifest.OVER_BUDGET if over else manifest.NAME, outcome)
     work.progress("publish", read, 0)

@@ -15,9 +15,10 @@ from pipeline.document import REJECTS, SCHEMA, Reject, rejects_batch
 from pipeline.earlier import sketching
 from pipeline.edit import edit
 from pipeline.ledger import STATE
+from pipeline.numbering import PIECES_PER_UNIT
 from pipeline.plugins import GIVEN
 from pipeline.read import Unit, read
-from pipeline.stages.work import PIECES_PER_UNIT, Message, Messages, Piece, Work, whole
+from pipeline.stages.work import Message, Messages, Piece, Work, whole
 
 PIECE_ROWS = 8192
 PIECE_BYTES = 16 << 20

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from filters.kernels.repeats import seen_more_than
 from filters.repeats import Marked, claim, mark
-from pipeline.repeats import REPEATED_TEXT, claims_batch, cut, decide
+from pipeline.ledger import REPEATED_TEXT
+from pipeline.repeats import claims_batch, cut, decide
 from pipeline.stages.parts import buckets, read_part, write_parts
 from pipeline.stages.sections import read_section, send_sections
 from pipeline.stages.sketched import preference

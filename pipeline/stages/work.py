@@ -26,11 +26,6 @@ from samplers.draw import draw
 Message = tuple[int, bytes]
 """What Beam carries: (number of the piece, bucket or shard that it concerns, a packed value)."""
 
-PIECES_PER_UNIT = 4096
-GROUP_UNITS = 64
-GROUP_PIECES = 256
-"""A group of pieces: those of so many units, and of each so many that follow each other. Most units have one or two."""
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -53,12 +48,6 @@ class Piece:
 
     def pack(self) -> bytes:
         return json.dumps({"piece": asdict(self)}, sort_keys=True).encode()
-
-
-def group_of(number: int) -> int:
-    """Return the group of a piece: what all pieces have to say is added up group by group, and then over groups."""
-    unit, index = divmod(number, PIECES_PER_UNIT)
-    return unit // GROUP_UNITS * (PIECES_PER_UNIT // GROUP_PIECES) + index // GROUP_PIECES
 
 
 def pack(value: Mapping[str, Any]) -> bytes:

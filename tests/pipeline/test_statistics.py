@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.repeats import SPANS
+from pipeline.ledger import SPANS
 from pipeline.statistics import Tally, alarms, bin_edges, bins_of, documents, tally
 
 ROWS = st.lists(
