@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     run.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    run.add_argument("--engine", metavar="dask://HOST:PORT", help="run on the Dask cluster whose scheduler is there")
     run.add_argument("options", nargs="*", help="after `--`: options of the Beam runner, such as --runner=…")
 
     for verb, text in (
@@ -113,6 +114,7 @@ def _leave_when_interrupted() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pipeline.engine import EngineError, options_of
     from pipeline.recipe import RecipeError, load
     from pipeline.run import RunError, run, summary
 
@@ -121,8 +123,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return fail("--workers: at least 1 is wanted")
     _leave_when_interrupted()
     try:
-        outcome = run(load(arguments.recipe), arguments.out, arguments.workers, arguments.options, arguments.quiet)
-    except (RecipeError, RunError) as error:
+        options = [*(options_of(arguments.engine) if arguments.engine else []), *arguments.options]
+        outcome = run(load(arguments.recipe), arguments.out, arguments.workers, options, arguments.quiet)
+    except (EngineError, RecipeError, RunError) as error:
         return fail(str(error))
     print(summary(outcome))
     if outcome.over_budget:

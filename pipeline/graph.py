@@ -136,4 +136,9 @@ def run(plan: Plan, lists: Lists, options: list[str], workers: Workers | None = 
         given.append("--no_save_main_session")
     pipeline = beam.Pipeline(runner=engine, options=PipelineOptions(given))
     build(pipeline, plan, lists)
-    pipeline.run().wait_until_finish()
+    result = pipeline.run()
+    try:
+        result.wait_until_finish()
+    finally:
+        if hasattr(result, "client"):  # of Dask: a cluster goes on with what nobody waits for, while it is connected
+            result.client.close()

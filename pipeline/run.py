@@ -17,6 +17,7 @@ from pipeline import manifest
 from pipeline.evaluation import write_items
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
+from pipeline.read.listing import is_listing
 from pipeline.recipe import Recipe
 from pipeline.remote import RemoteError, is_url
 from pipeline.statistics import STEPS
@@ -87,13 +88,18 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     if not quiet:
         for note in notes(recipe):
             print(note, file=sys.stderr, flush=True)
+    seen = {unit.corpus: unit for unit in inputs.units if not is_listing(unit)}
+    sources = {unit.path: unit.version for unit in seen.values()}
     with _workers(store, workers, options) as processes:
-        from pipeline import graph  # Beam takes long to import: the workers import it meanwhile
+        from pipeline import engine, graph  # Beam takes long to import: the workers import it meanwhile
         from pipeline.progress import Progress
 
         with Progress(plan, quiet):
             try:
-                graph.run(plan, lists, list(options), processes)
+                with engine.prepared(options, plan.root, sources):
+                    graph.run(plan, lists, list(options), processes)
+            except engine.EngineError as error:
+                raise RunError(str(error)) from None
             except Exception as error:
                 raise RunError(_failure(store, error)) from error
     from pipeline.report import write_report

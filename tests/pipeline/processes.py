@@ -55,7 +55,7 @@ def running(
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(process.pid, number)
-                process.wait(10)
+                process.wait(3)
             except ProcessLookupError:
                 break
             except subprocess.TimeoutExpired:
