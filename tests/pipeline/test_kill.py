@@ -73,7 +73,7 @@ class Runs:
 
 
 def results(out: Path) -> dict[str, bytes]:
-    """Return all that a run publishes, its statistics (in the manifest) and examples too; no report, which is made from them."""
+    """Return all that a run publishes, with the statistics in its manifest, but the report, which is made from them."""
     return published(out) | {"examples.json": (out / "examples.json").read_bytes()}
 
 
