@@ -1,15 +1,15 @@
-"""The same recipe on Beam's portable runner Prism, over the job API, with external workers: the same published bytes."""
+"""The same recipe through Beam's job API, with external workers, on Prism and on Flink: the same published bytes.
+
+Dask's part of the claim is in test_dask.py: each engine is compared with the embedded one on the same recipe.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,10 @@ from pipeline.recipe import parse
 from pipeline.run import run
 from tests.conftest import SHARED
 from tests.pipeline.corpora import recipe, write_corpora
+from tests.pipeline.processes import environment, free_port, running, wait_for
 from tests.pipeline.test_run import published
 
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+JAR = "CORPUSMILL_FLINK_JOB_SERVER_JAR"
 
 
 @pytest.fixture(scope="module")
@@ -45,45 +42,52 @@ def prism(tmp_path_factory) -> Path:
     pytest.skip("no Prism: set CORPUSMILL_PRISM to one, or run Beam's PrismRunner once so that it is in Beam's cache")
 
 
-@pytest.fixture
-def endpoints(prism, tmp_path) -> Iterator[tuple[int, int]]:
-    """Start Prism and a pool of external workers; yield their ports; leave no process behind."""
-    job, pool = free_port(), free_port()
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONSAFEPATH": "1"}
-    workers = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"]
-    with ExitStack() as stack:
-        log = stack.enter_context((tmp_path / "log").open("wb"))
-        for command in ([str(prism), f"--job_port={job}", "--serve_http=false"], workers):
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-            stack.callback(process.wait)
-            stack.callback(lambda one=process: os.killpg(one.pid, 15))
-        for port in (job, pool):
-            _wait_for(port)
-        yield job, pool
+@pytest.fixture(scope="module")
+def flink_jar() -> Path:
+    """Return Beam's job server for Flink."""
+    given = os.environ.get(JAR)
+    if not given:
+        pytest.skip(f"no Flink: set {JAR} to Beam's job-server jar (beam-runners-flink-2.2-job-server-2.77.0.jar)")
+    if not shutil.which("java"):
+        pytest.skip("no Flink: there is no `java` on the path")
+    return Path(given)
 
 
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"nothing answers on port {port}")
+@contextmanager
+def worker_pool(log: Path) -> Iterator[int]:
+    """Run a pool that starts external workers when a runner asks for them; yield its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with running(command, log, environment(PYTHONSAFEPATH="1")):
+        wait_for(port)
+        yield port
 
 
-def test_prism_publishes_the_same_bytes_as_the_embedded_runner(endpoints, tmp_path):
-    job, pool = endpoints
+def same_as_embedded(tmp_path: Path, options: list[str]) -> None:
+    """Assert that a run with these options of Beam publishes what the embedded runner does."""
     write_corpora(tmp_path / "sources")
     semantic = recipe(sample={"semantic": {"model": "bundled", "clusters": 3, "similarity": 0.9}})
-    plan = parse(semantic, base=str(tmp_path / "sources"))
-    options = [
-        "--runner=PortableRunner",
-        f"--job_endpoint=localhost:{job}",
-        "--environment_type=EXTERNAL",
-        f"--environment_config=localhost:{pool}",
-    ]
-    run(plan, str(tmp_path / "prism"), options=options)
-    run(plan, str(tmp_path / "embedded"))
-    assert published(tmp_path / "prism") == published(tmp_path / "embedded")
-    shutil.rmtree(tmp_path / "prism")
+    one = parse(semantic, base=str(tmp_path / "sources"))
+    run(one, str(tmp_path / "there"), options=options)
+    run(one, str(tmp_path / "embedded"))
+    assert published(tmp_path / "there") == published(tmp_path / "embedded")
+
+
+def external(pool: int) -> list[str]:
+    return ["--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}"]
+
+
+def test_prism_publishes_the_same_bytes_as_the_embedded_runner(prism, tmp_path):
+    job = free_port()
+    command = [str(prism), f"--job_port={job}", "--serve_http=false"]
+    with running(command, tmp_path / "log", environment()), worker_pool(tmp_path / "log") as pool:
+        wait_for(job)
+        options = ["--runner=PortableRunner", f"--job_endpoint=localhost:{job}", *external(pool)]
+        same_as_embedded(tmp_path, options)
+
+
+@pytest.mark.parametrize("parallelism", [1, 2])
+def test_flink_publishes_the_same_bytes_as_the_embedded_runner(flink_jar, tmp_path, parallelism):
+    with worker_pool(tmp_path / "log") as pool:
+        options = ["--runner=FlinkRunner", f"--flink_job_server_jar={flink_jar}", "--flink_master=[local]"]
+        same_as_embedded(tmp_path, [*options, f"--parallelism={parallelism}", *external(pool)])
