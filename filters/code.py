@@ -25,7 +25,7 @@ MOSTLY_LETTERS = {"json": 0.5, "yaml": 0.5} | dict.fromkeys(
     ("augeas", "maple", "mathematica", "matlab", "scheme", "systemverilog", "vhdl", "yacc"), 0.25
 )
 """The least share of letters that the released filters ask of a language's files, where they ask for any."""
-SMALLEST_DATA, LARGEST_DATA = 50, 5000
+SMALLEST_DATA, LARGEST_DATA = 100, 5000
 """Characters of a JSON or YAML file that is more likely an example or a configuration than a data set."""
 LEAST_VISIBLE = 100
 """Characters that an HTML file must show."""
@@ -89,7 +89,7 @@ def visible_text(text: pa.LargeStringArray, programming_language: pa.StringArray
 
 @signal(data_size_excess=pa.int32())
 def data_size_excess(text: pa.LargeStringArray, programming_language: pa.StringArray) -> np.ndarray:
-    """Count the characters by which a JSON or YAML file is shorter than 50 or longer than 5,000; any other document: 0."""
+    """Count the characters by which a JSON or YAML file is shorter than 100 or longer than 5,000; any other document: 0."""
     characters = np.asarray(pc.utf8_length(text))
     outside = np.maximum(SMALLEST_DATA - characters, 0) + np.maximum(characters - LARGEST_DATA, 0)
     return np.where(_is_one_of(programming_language, DATA), outside, 0)
