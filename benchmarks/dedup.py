@@ -1,10 +1,14 @@
-"""Documents per CPU-second through the near-duplicate search, its memory and its growth; datasketch in the same run.
+"""Near-duplicate removal: its speed, memory, growth and quality, beside datatrove's and rensa's in the same run.
 
-    python benchmarks/dedup.py [--documents N] [--json]
+    benchmarks/peers.sh                                            once: datatrove and rensa, in environments of their own
+    python benchmarks/dedup.py [--documents N] [--json]            10,000 documents by default, the peer on 3,000
+    python benchmarks/dedup.py --documents 100000 --peer-documents 100000
+    python benchmarks/dedup.py --documents 1000000 --no-peers --parts speed
+    python benchmarks/dedup.py --parts quality adversarial
 
-Documents are 3.5 KB of Zipf-distributed words, seeded; three in ten are planted: copies of an earlier one with up to 12
-words changed. CPU time of one thread after a warm-up; signatures: the best of three rounds. datasketch 14 × 8 gets a
-tenth of the documents and removes whatever its index finds, unverified.
+Every contender is a process of its own that reads Parquet files and writes the kept documents to others. CPU seconds are
+user and system time of it and of all that it starts, imports included. Memory is the most of the whole tree, shared pages
+counted once. Seconds on the clock, so `two_cores_vs_one`, mean something only on an idle machine.
 """
 
 from __future__ import annotations
@@ -12,161 +16,232 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
-import time
-import tracemalloc
-from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from datasketch import MinHash, MinHashLSH
+import pyarrow.parquet as pq
+from neardup import corpus, inside, quality
+from neardup.measure import ROOT, Spent, spend
 
-from filters.sketch import bands, content_hash, shingles
-from pipeline.dedup import Members, Removed, components, hash_rows, links, walk
-
-WORDS, PLANTED, EDITS, BATCH, BUCKETS, THRESHOLD = 560, 0.3, 12, 4096, 16, 0.8
-
-
-def generate(count: int) -> tuple[pa.Array, np.ndarray]:
-    """Return documents, and for each the one it was copied from, -1 if it was not."""
-    random = np.random.default_rng(1)
-    letters = np.array(list("etaoinshrdlcumwfgypbvk"))
-    vocabulary = np.array(["".join(random.choice(letters, random.integers(1, 10))) for _ in range(50_000)])
-    chances = np.cumsum(1 / np.arange(2, 50_002))
-    planted = random.random(count) < PLANTED
-    source = np.where(planted, (random.random(count) * np.arange(count)).astype(int), -1)
-    source[0] = -1
-    texts: list[np.ndarray] = []
-    for index in range(count):
-        if source[index] >= 0:
-            words = texts[source[index]].copy()
-            edits = random.integers(0, EDITS + 1)
-            words[random.integers(0, WORDS, edits)] = random.integers(0, 50_000, edits)
-        else:
-            words = np.searchsorted(chances, random.random(WORDS) * chances[-1])
-        texts.append(words)
-    return pa.array((" ".join(vocabulary[words].tolist()) + "." for words in texts), pa.large_string()), source
+HERE = Path(__file__).resolve().parent
+PEERS = Path(os.environ.get("CORPUSMILL_PEERS", HERE / ".peers"))
+SHARED = Path(os.environ.get("CORPUSMILL_SHARED", ROOT.parent / "shared"))
+PARTS = ("signatures", "speed", "quality", "adversarial")
+Figures = dict[str, float]
 
 
-def deduplicate(text: pa.Array) -> Removed:
-    """Run every step as the pipeline does, a batch at a time, without an engine and without files."""
-    measured, by_bucket = [], defaultdict(list)
-    for start in range(0, len(text), BATCH):
-        batch = text.slice(start, BATCH)
-        measured.append((content_hash(batch), bands(batch)))
-        nodes = np.arange(start, start + len(batch))
-        for bucket, value in hash_rows(nodes, *measured[-1], BUCKETS):
-            by_bucket[bucket].append(value)
-    nodes, roots = components(link for values in by_bucket.values() for link in links(values))
-    parts = []
-    for number, (content, hashes) in enumerate(measured):
-        mine = np.flatnonzero(nodes // BATCH == number)
-        rows = pa.array(nodes[mine] - number * BATCH)
-        some = text.slice(number * BATCH, BATCH).take(rows)
-        offsets, numbers = shingles(some)
-        parts.append(
-            Members(
-                component=roots[mine],
-                node=nodes[mine],
-                priority=np.zeros(len(mine), np.int32),
-                characters=np.array([len(one) for one in some.to_pylist()], np.int64),
-                content=np.frombuffer(b"".join(content.take(rows).to_pylist()), np.uint8).reshape(-1, 16),
-                bands=np.frombuffer(b"".join(hashes.take(rows).to_pylist()), np.uint64).reshape(-1, 14),
-                shingle_offsets=offsets,
-                shingles=numbers,
-            )
+def ours(source: Path, target: Path, *options: str) -> Spent:
+    shutil.rmtree(target, ignore_errors=True)
+    return spend([sys.executable, "-m", "neardup.ours", str(source), str(target), *options])
+
+
+def peer(name: str) -> str | None:
+    """Return the Python of a peer's environment; None, and say so, where it has none."""
+    python = PEERS / name / "bin" / "python"
+    if python.exists():
+        return str(python)
+    print(f"no {name}: benchmarks/peers.sh sets it up")
+    return None
+
+
+def datatrove(source: Path, target: Path, workers: int = 1) -> Spent | None:
+    python = peer("datatrove")
+    shutil.rmtree(target, ignore_errors=True)
+    script = str(HERE / "neardup" / "with_datatrove.py")
+    return spend([python, script, str(source), str(target), str(workers)]) if python else None
+
+
+def texts_of(folder: Path) -> dict[int, str]:
+    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    return {int(row["id"]): row["text"] for table in tables for row in table.to_pylist()}
+
+
+def cost_of_starting(scratch: Path) -> float:
+    """Return the CPU seconds of a run of 100 documents: imports, and loading what numba has compiled."""
+    source = corpus.write_generated(scratch / "100", 100)
+    ours(source, scratch / "run")  # compiles what is not compiled yet
+    return ours(source, scratch / "run").cpu_seconds
+
+
+def signatures(scratch: Path, options: argparse.Namespace) -> Figures:
+    """Documents per CPU-second from text to band hashes, and the permutations alone beside rensa's."""
+    source = corpus.write_generated(scratch / "10000", 10_000)
+    text = pq.read_table(source / "00000.parquet")["text"].combine_chunks()
+    whole = inside.sign(text)
+    figures = {"signatures_documents_per_second": len(text) / whole}
+    mine = inside.permute(text, scratch / "hashes.npz")
+    figures["permutations_documents_per_second"] = len(text) / mine
+    python = peer("rensa") if options.peers else None
+    if python:
+        script, given = (
+            str(HERE / "neardup" / "with_rensa.py"),
+            [str(scratch / "hashes.npz"), f"{source}/00000.parquet"],
         )
-    return walk(Members.concat(parts), THRESHOLD)
+        spent = spend([python, script, *given, str(inside.PERMUTATIONS)], {"RAYON_NUM_THREADS": "1"})
+        theirs = json.loads(spent.output.splitlines()[0])
+        figures |= {
+            "rensa_documents_per_second": len(text) / theirs["hashes"],
+            "signatures_vs_rensa": theirs["hashes"] / mine,
+            "rensa_from_text_documents_per_second": len(text) / theirs["text"],
+            "signatures_from_text_vs_rensa": theirs["text"] / whole,
+        }
+    return figures
 
 
-def template(similarity: float, count: int = 10_000, size: int = 550) -> Members:
-    """Return members that all share one band hash and whose shingle sets are, pair by pair, of one similarity."""
-    random = np.random.default_rng(2)
-    shared = round(size * 2 * similarity / (1 + similarity))
-    common = np.broadcast_to(random.integers(0, 1 << 63, shared, dtype=np.uint64), (count, shared))
-    own = random.integers(0, 1 << 63, (count, size - shared), dtype=np.uint64)
-    hashes = random.integers(0, 1 << 63, (count, 14), dtype=np.uint64)
-    hashes[:, 0] = 1
-    return Members(
-        component=np.zeros(count, np.int64),
-        node=np.arange(count),
-        priority=np.zeros(count, np.int32),
-        characters=np.full(count, 3500),
-        content=random.integers(0, 256, (count, 16), dtype=np.uint8),
-        bands=hashes,
-        shingle_offsets=np.arange(count + 1) * size,
-        shingles=np.sort(np.concatenate([common, own], axis=1), axis=1).ravel(),
-    )
+def speed(scratch: Path, options: argparse.Namespace) -> Figures:
+    """End to end: ours through Beam with one process and two, in a bare loop, and datatrove's four stages."""
+    count = options.documents
+    sizes = [size for size in (10_000, 100_000, 1_000_000) if size < count]
+    sizes = [*(sizes or [max(1000, count // 8)]), count]
+    start_up = cost_of_starting(scratch)
+    runs = []
+    for size in sizes:
+        runs.append(ours(corpus.write_generated(scratch / str(size), size), scratch / "run"))
+        print(f"{size:9,} documents: {runs[-1].cpu_seconds:.1f} CPU-s, {runs[-1].peak_bytes / 1e6:,.0f} MB", flush=True)
+    source, one = scratch / str(count), runs[-1]
+    held, linked = inside.clustering_state(scratch / "run", count)
+    two = ours(source, scratch / "run", "--workers", "2")
+    bare = ours(source, scratch / "run", "--bare")
+    stages = json.loads(next(line for line in bare.output.splitlines() if line.startswith("{")))
+    print("bare loop, CPU-s by stage: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items()))
+    work = [max(0.01, run.cpu_seconds - start_up) for run in runs]
+    figures = {
+        "documents": count,
+        "start_up_cpu_seconds": start_up,
+        "cpu_seconds": one.cpu_seconds,
+        "seconds": one.seconds,
+        "near_duplicates_documents_per_cpu_second": count / one.cpu_seconds,
+        "bare_loop_cpu_seconds": bare.cpu_seconds,
+        "beam_share": (one.cpu_seconds - bare.cpu_seconds) / one.cpu_seconds,
+        "two_processes_cpu_seconds": two.cpu_seconds,
+        "two_processes_seconds": two.seconds,
+        "two_cores_vs_one": one.seconds / two.seconds,
+        "growth_exponent": float(np.polyfit(np.log(sizes), np.log(work), 1)[0]),
+        "peak_bytes": one.peak_bytes,
+        "two_processes_peak_bytes": two.peak_bytes,
+        "peak_bytes_per_document": (one.peak_bytes - runs[0].peak_bytes) / (count - sizes[0]),
+        "peak_within_1.5_gb_and_64_bytes_per_document": float(
+            max(one.peak_bytes, two.peak_bytes) <= 1.5e9 + 64 * count
+        ),
+        "clustering_bytes_per_node": held / max(1, linked),
+    }
+    if options.peers:
+        some = min(count, options.peer_documents)
+        source = corpus.write_generated(scratch / str(some), some)
+        theirs = datatrove(source, scratch / "datatrove")
+        if theirs:
+            each = theirs.cpu_seconds / some
+            figures |= {
+                "datatrove_documents": some,  # where these are fewer, their cost per document is taken as it is
+                "datatrove_cpu_seconds": theirs.cpu_seconds,
+                "datatrove_documents_per_cpu_second": 1 / each,
+                "datatrove_peak_bytes": theirs.peak_bytes,
+                "near_duplicates_vs_datatrove": each * count / one.cpu_seconds,
+                "near_duplicates_vs_datatrove_two_processes": each * count / two.cpu_seconds,
+            }
+            if some <= 10_000:
+                both = datatrove(source, scratch / "datatrove", 2)
+                assert both is not None
+                figures["datatrove_two_cores_vs_one"] = theirs.seconds / both.seconds
+    return figures
 
 
-def datasketch_signatures(texts: list[str]) -> list[MinHash]:
-    words = [re.findall(r"[^\W_]+", text.lower()) for text in texts]
-    grams = [[" ".join(one[i : i + 5]).encode() for i in range(len(one) - 4)] for one in words]
-    return MinHash.bulk(grams, num_perm=112, seed=1)
+def planted(scratch: Path, options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    count = min(10_000, options.documents)
+    source = corpus.write_generated(scratch / str(count), count)
+    texts = texts_of(source)
+    pairs = quality.planted_pairs(texts, dict(enumerate(corpus.sources(np.arange(count)).tolist())))
+    yield "planted_pairs", len(pairs)
+    yield from compared("planted", source, texts, pairs, scratch, options)
 
 
-def datasketch_duplicates(texts: list[str]) -> int:
-    """Return how many documents datasketch's index finds to share a band with an earlier one that it kept."""
-    index, removed = MinHashLSH(num_perm=112, params=(14, 8)), 0
-    for number, signature in enumerate(datasketch_signatures(texts)):
-        if index.query(signature):
-            removed += 1
-        else:
-            index.insert(number, signature)
-    return removed
+def compared(
+    name: str, source: Path, texts: dict[int, str], pairs: set[quality.Pair], scratch: Path, options: argparse.Namespace
+) -> Iterator[tuple[str, float]]:
+    """Yield our figures on texts whose similar pairs are known, and datatrove's on the same texts."""
+    ours(source, scratch / "run")
+    found = inside.outcome(scratch / "run")
+    kept = {number for number, document in found.items() if document.reason is None}
+    yield f"removed_{name}", len(texts) - len(kept)
+    yield f"recall_{name}", 1 - quality.missed(pairs, kept)
+    yield f"missed_{name}", quality.missed(pairs, kept)
+    yield f"precision_{name}", quality.verified(texts, found)[0]
+    yield f"precision_of_neighbours_{name}", quality.justified(pairs, set(texts) - kept)
+    if options.peers and datatrove(source, scratch / "datatrove"):
+        kept = inside.kept(scratch / "datatrove" / "kept")
+        yield f"datatrove_removed_{name}", len(texts) - len(kept)
+        yield f"datatrove_recall_{name}", 1 - quality.missed(pairs, kept)
+        yield f"datatrove_missed_{name}", quality.missed(pairs, kept)
+        yield f"datatrove_precision_of_neighbours_{name}", quality.justified(pairs, set(texts) - kept)
 
 
-def seconds(function: Callable[[Any], object], argument: Any) -> float:
-    started = time.process_time()
-    function(argument)
-    return time.process_time() - started
+def real(scratch: Path, options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    if not (SHARED / "vectors").is_dir() or not (SHARED / "data").is_dir():
+        print(f"no figures on real texts and on the chain: {SHARED} is not there (set CORPUSMILL_SHARED)")
+        return
+    texts, pairs = quality.real_texts(SHARED)
+    yield "near_pairs", len(pairs)
+    source = corpus.write_texts(scratch / "real", texts)
+    yield from compared("near_pairs", source, dict(enumerate(texts)), pairs, scratch, options)
+    texts = quality.chain(SHARED / "vectors")
+    source = corpus.write_texts(scratch / "chain", texts)
+    ours(source, scratch / "run")
+    found = inside.outcome(scratch / "run")
+    right, least = quality.verified(dict(enumerate(texts)), found)
+    removed = sum(document.reason is not None for document in found.values())
+    yield "chain_kept", len(texts) - removed
+    yield "chain_removed_below_threshold", round((1 - right) * removed)
+    yield "chain_least_similarity", least
+    if options.peers and datatrove(source, scratch / "datatrove"):
+        yield "datatrove_chain_kept", len(inside.kept(scratch / "datatrove" / "kept"))
+
+
+def adversarial(scratch: Path, options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    """CPU seconds of unkind corpora over those of the generated one of the same size, start-up taken off both."""
+    count = min(options.documents, options.adversarial_documents)
+    start_up = cost_of_starting(scratch)
+    kind = ours(corpus.write_generated(scratch / str(count), count), scratch / "run").cpu_seconds - start_up
+    yield "adversarial_documents", count
+    for name, make in corpus.ADVERSARIAL.items():
+        source = corpus.write_generated(scratch / name, count, make)
+        yield f"adversarial_{name}", (ours(source, scratch / "run").cpu_seconds - start_up) / kind
+        shutil.rmtree(source)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    arguments.add_argument("--documents", type=int, default=40_000, metavar="N", help="at least 1,000")
+    arguments.add_argument("--documents", type=int, default=10_000, metavar="N", help="at least 1,000")
+    arguments.add_argument("--peer-documents", type=int, default=3000, metavar="N", help="that datatrove gets")
+    arguments.add_argument("--adversarial-documents", type=int, default=10_000, metavar="N")
+    arguments.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    arguments.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    arguments.add_argument("--scratch", type=Path, help="a folder for corpora, kept; default: a temporary one")
     arguments.add_argument("--json", action="store_true", help="print one object {figure: value} as the last line")
     options = arguments.parse_args()
-    count = max(1000, options.documents)
-    text, source = generate(count)
-    deduplicate(text.slice(0, 500))
+    options.documents = max(1000, options.documents)
 
-    signing = min(seconds(bands, text) for _ in range(3))
-    sizes = [count // 4, count // 2, count]
-    times = [seconds(deduplicate, text.slice(0, size)) for size in sizes]
-    slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
-    tracemalloc.start()
-    removed = deduplicate(text)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    gone, copies = np.isin(np.arange(count), removed.node), np.flatnonzero(source >= 0)
-    some = text.slice(0, count // 10).to_pylist()
-    peer_signing, peer_removing = seconds(datasketch_signatures, some), seconds(datasketch_duplicates, some)
-
-    figures = {
-        "documents": count,
-        "bytes_per_document": sum(map(len, some)) / len(some),
-        "signatures_documents_per_second": count / signing,
-        "near_duplicates_documents_per_second": count / times[-1],
-        "peak_bytes_per_document": peak / count,
-        "growth_exponent": float(slope),
-        "removed": len(removed.node),
-        "share_of_planted_pairs_not_both_kept": float((gone[copies] | gone[source[copies]]).mean()),
-        "seconds_for_10000_pages_of_a_template_half_alike": seconds(lambda one: walk(one, THRESHOLD), template(0.5)),
-        "seconds_for_10000_pages_of_a_template_just_unlike": seconds(lambda one: walk(one, THRESHOLD), template(0.78)),
-        "datasketch_signatures_documents_per_second": len(some) / peer_signing,
-        "datasketch_near_duplicates_documents_per_second": len(some) / peer_removing,
-        "signatures_times_datasketch": (count / signing) / (len(some) / peer_signing),
-        "near_duplicates_times_datasketch": (count / times[-1]) / (len(some) / peer_removing),
-    }
-    for figure, value in figures.items():
-        print(f"{figure:50} {value:14,.{0 if value >= 100 else 3}f}")
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = options.scratch or Path(temporary)
+        for part in options.parts:
+            if part == "signatures":
+                found = signatures(scratch, options).items()
+            elif part == "speed":
+                found = speed(scratch, options).items()
+            elif part == "quality":
+                found = (figure for group in (planted, real) for figure in group(scratch, options))
+            else:
+                found = adversarial(scratch, options)
+            for name, value in found:
+                figures[name] = value
+                print(f"{name:56} {value:16,.{0 if abs(value) >= 100 or value == int(value) else 4}f}", flush=True)
     if options.json:
-        print(
-            json.dumps({figure: round(value, 3) if math.isfinite(value) else None for figure, value in figures.items()})
-        )
+        print(json.dumps({name: round(value, 5) if math.isfinite(value) else None for name, value in figures.items()}))
 
 
 if __name__ == "__main__":
