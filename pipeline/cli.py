@@ -1,4 +1,4 @@
-"""The command: `corpusmill run|plan|check|report|why|train|demo`.
+"""The command: `corpusmill run|plan|check|report|why|train|trace|demo`.
 
 Exit codes: 0 done, 2 a recipe, run or input that cannot be used, 3 more records rejected than the budget allows.
 Modules are imported by the verb that needs them: help takes no longer than Python's own start.
@@ -49,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("document", help="its id or url")
 
     add_arguments(verbs.add_parser("train", help="train a mixture of experts on the shards of a run"))
+
+    trace = verbs.add_parser("trace", help="say what a training step learned from, or which steps read a document")
+    trace.add_argument("run")
+    trace.add_argument("step", type=int, nargs="?", help="the step, counted from 1")
+    trace.add_argument("--document", metavar="ID", help="an id or url: say which steps so far have read it")
+    trace.add_argument("--model", help="the folder of the training (default: RUN/model)")
+    trace.add_argument("--json", action="store_true", help="the step's stretches of documents, one object a line")
 
     demo = verbs.add_parser("demo", help="curate and train on what every machine has, offline")
     demo.add_argument("--out", default="demo-run", help="where to put it (default: demo-run)")
@@ -186,6 +193,24 @@ def _train(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _trace(arguments: argparse.Namespace) -> int:
+    from pipeline.trace import TraceError, as_json, opened, seen, told
+
+    if (arguments.step is None) == (arguments.document is None):
+        return fail("trace wants a step, or --document with an id or url")
+    try:
+        training = opened(arguments.run, arguments.model)
+        if arguments.document is not None:
+            lines = seen(training, arguments.document)
+        else:
+            lines = (as_json if arguments.json else told)(training, arguments.step)
+        for line in lines:
+            print(line)
+    except (TraceError, OSError) as error:
+        return fail(str(error))
+    return 0
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from pipeline.demo import demo
 
@@ -200,6 +225,7 @@ VERBS = {
     "report": _report,
     "why": _why,
     "train": _train,
+    "trace": _trace,
     "demo": _demo,
 }
 

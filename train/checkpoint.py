@@ -7,7 +7,6 @@ digests of the two and is written last. Nothing is loaded before its digest was 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,15 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from train.about import ABOUT, ADVICE, CheckpointError, canonical, checkpoints, read_about
 from train.model import Decoder
 
 KEPT = 2
-ABOUT = "checkpoint.json"
-ADVICE = "remove its folder to resume from the checkpoint before it"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is damaged, or belongs to another run; the message names the file and what is wrong."""
 
 
 def save_checkpoint(
@@ -44,7 +38,7 @@ def save_checkpoint(
         digests[name] = {"sha256": hashlib.sha256(data).hexdigest(), "tensors": _digests(tensors)}
         _write(building / f"{name}.safetensors", data)
     values = {"step": step, "digests": digests, **about}
-    _write(building / ABOUT, _canonical({**values, "sha256": hashlib.sha256(_canonical(values)).hexdigest()}))
+    _write(building / ABOUT, canonical({**values, "sha256": hashlib.sha256(canonical(values)).hexdigest()}))
     if target.exists():
         shutil.rmtree(target)
     os.replace(building, target)
@@ -53,24 +47,6 @@ def save_checkpoint(
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the finished checkpoints of a folder, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / ABOUT).is_file())
-
-
-def read_about(checkpoint: Path) -> dict[str, Any]:
-    """Return what `checkpoint.json` says, after checking its own digest."""
-    path = checkpoint / ABOUT
-    try:
-        about: dict[str, Any] = json.loads(path.read_bytes())
-        digest = about.pop("sha256")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error!r}; {ADVICE}") from None
-    if hashlib.sha256(_canonical(about)).hexdigest() != digest:
-        raise CheckpointError(f"{path}: damaged: its content does not match its digest; {ADVICE}")
-    return about
 
 
 def load_model(checkpoint: Path, decoder: Decoder) -> dict[str, Any]:
@@ -132,10 +108,6 @@ def _tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     flat = {name: tensor.contiguous().view(-1).view(torch.uint8) for name, tensor in tensors.items()}
     return {name: hashlib.blake2b(flat[name].numpy().tobytes(), digest_size=16).hexdigest() for name in sorted(flat)}
-
-
-def _canonical(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -29,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the data (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the model's folder")
     parser.add_argument(
+        "--exclude",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ID",
+        help="leave out the documents of this id or url; @FILE names a file with one a line",
+    )
+    parser.add_argument(
         "--sample", type=int, default=80, metavar="N", help="tokens of text to generate at the end (default: 80)"
     )
 
@@ -42,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if missing:
         return _fail(f"training needs {' and '.join(missing)}: pip install 'corpusmill[train]'")
     from pipeline.shards import ShardError, Shards
-    from train.checkpoint import CheckpointError, checkpoints
+    from train.about import CheckpointError, checkpoints
     from train.config import Config, ConfigError, preset
     from train.data import DataError
     from train.loop import TrainingError, train
@@ -71,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.resume and (earlier := checkpoints(out)):
             note = f"{earlier[-1]} is of an earlier run: the first new checkpoint replaces it"
             print(safe(f"note: {note}; --resume would go on from it, another --out keep it"), file=sys.stderr)
-        trained = train(shards, out, config, arguments.seed, arguments.resume)
+        trained = train(shards, out, config, arguments.seed, arguments.resume, exclude=_names(arguments.exclude))
     except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, OSError) as error:
         return _fail(str(error))
     _tell(trained, out)
@@ -82,6 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sample > 0:
         print(f"\nsample: {safe(_sample(trained, shards, arguments.sample, arguments.seed))}")
     return 0
+
+
+def _names(given: list[str]) -> set[str]:
+    """Return the names given, and those that the files given as @FILE hold, one a line."""
+    files = [Path(one[1:]) for one in given if one.startswith("@")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8", errors="replace").split("\n")]
+    return {*(one for one in given if not one.startswith("@")), *(line.rstrip("\r") for line in lines)} - {""}
 
 
 def _tell(trained: Trained, out: Path) -> None:

@@ -10,11 +10,13 @@ Shapes: B rows, T tokens of a row, D documents, P pieces.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numba import njit
 
 from pipeline.shards import Shards
@@ -23,6 +25,7 @@ from train.packing import Packing, pack
 
 HELD_OUT_SHARE = 0.015
 IGNORED = -1  # as a target: nothing is to be learned here
+_AT_ONCE = 1 << 20  # rows looked through at a time
 
 
 class DataError(ValueError):
@@ -56,6 +59,9 @@ class Piece:
     corpus: str
     id: str
     source: str
+    url: str | None
+    document: int  # counted over all shards
+    length: int  # of the whole document, in tokens
     start: int
     tokens: int
 
@@ -63,7 +69,10 @@ class Piece:
 class Rows:
     """Documents packed into rows; `read` gives rows by number, whatever their order."""
 
-    def __init__(self, shards: Shards, shard_D: np.ndarray, document_D: np.ndarray, row_length: int) -> None:
+    def __init__(
+        self, shards: Shards, shard_D: np.ndarray, document_D: np.ndarray, row_length: int, skipped_D: np.ndarray
+    ) -> None:
+        """Pack documents. Those that are `skipped_D` leave their place in the rows empty: all else stays where it is."""
         self._shards, self._row_length = shards, row_length
         offsets = [shards.offsets(number) for number in range(len(shards.infos))]
         starts = np.empty(len(shard_D), np.int64)
@@ -73,15 +82,21 @@ class Rows:
             starts[here] = ends[document_D[here]]
             lengths[here] = ends[document_D[here] + 1] - ends[document_D[here]]
         packing: Packing = pack(lengths, row_length)
-        self._rows_W1 = packing.rows_W1
-        self._shard_P = shard_D[packing.document_P].astype(np.int32)
-        self._document_P = document_D[packing.document_P]
-        self._start_P = packing.start_P
-        self._first_P = starts[packing.document_P] + packing.start_P
-        self._length_P = packing.length_P
+        here_P = ~skipped_D[packing.document_P]
+        self._rows_W1 = np.concatenate([[0], np.cumsum(here_P)])[packing.rows_W1]
+        packed_P = packing.document_P[here_P]
+        self._shard_P = shard_D[packed_P].astype(np.int32)
+        self._document_P = document_D[packed_P]
+        self._start_P = packing.start_P[here_P]
+        self._first_P = starts[packed_P] + self._start_P
+        self._length_P = packing.length_P[here_P]
 
     def __len__(self) -> int:
         return len(self._rows_W1) - 1
+
+    @property
+    def tokens(self) -> int:
+        return int(self._length_P.sum())
 
     def read(self, rows_B: np.ndarray) -> Batch:
         """Return the rows numbered `rows_B`."""
@@ -113,9 +128,18 @@ class Rows:
     def pieces(self, row: int) -> Iterator[Piece]:
         """Yield what row number `row` is made of."""
         for piece in range(self._rows_W1[row], self._rows_W1[row + 1]):
-            document = self._shards.documents(int(self._shard_P[piece])).slice(int(self._document_P[piece]), 1)
-            about = document.select(["corpus", "id", "source"]).to_pylist()[0]
-            yield Piece(**about, start=int(self._start_P[piece]), tokens=int(self._length_P[piece]))
+            shard, place = int(self._shard_P[piece]), int(self._document_P[piece])
+            document = self._shards.documents(shard).slice(place, 1)
+            about = document.select(["corpus", "id", "source", "url"]).to_pylist()[0]
+            number = sum(info.documents for info in self._shards.infos[:shard]) + place
+            length, tokens = document.column("tokens")[0].as_py(), int(self._length_P[piece])
+            yield Piece(**about, document=number, length=length, start=int(self._start_P[piece]), tokens=tokens)
+
+    def holding(self, documents: np.ndarray) -> np.ndarray:
+        """Return the numbers of the rows that hold any of these documents, which are counted over all shards."""
+        before_S = np.cumsum([0, *(info.documents for info in self._shards.infos)])
+        pieces = np.flatnonzero(np.isin(before_S[self._shard_P] + self._document_P, documents))
+        return np.unique(np.searchsorted(self._rows_W1, pieces, side="right") - 1)
 
 
 def joined(parts: list[Rows]) -> Rows:
@@ -196,25 +220,51 @@ def _hash(corpus: str, document: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, person=b"corpusmill-eval").digest(), "little")
 
 
-class TrainingData:
-    """The rows of a run, in order, and each corpus's held-out rows. A function of shards, row length and seed."""
+def named(shards: Shards, names: Collection[str]) -> np.ndarray:
+    """Return which documents, counted over all shards, have one of these as their id or url, bool [D].
 
-    def __init__(self, shards: Shards, row_length: int, seed: int) -> None:
+    Raises DataError for a name that no document has.
+    """
+    wanted = pa.array(sorted(names), pa.string())
+    found = [np.zeros(0, bool)]
+    unknown = set(names)
+    for number in range(len(shards.infos)):
+        about = shards.documents(number)
+        ids, urls = (pc.is_in(about.column(name), wanted) for name in ("id", "url"))
+        unknown -= {*about.column("id").filter(ids).to_pylist(), *about.column("url").filter(urls).to_pylist()}
+        found.append(np.asarray(pc.or_(ids, urls)))
+    if unknown:
+        others = f", nor {len(unknown) - 1} others" if len(unknown) > 1 else ""
+        raise DataError(f"no document of the shards has the id or url {min(unknown)!r}{others}")
+    return np.concatenate(found)
+
+
+class TrainingData:
+    """The rows of a run, in order, and each corpus's held-out rows. A function of shards, row length and seed.
+
+    Documents with an id or url in `exclude` are not trained on; every other one stays in the row where it would be.
+    """
+
+    def __init__(self, shards: Shards, row_length: int, seed: int, exclude: Collection[str] = ()) -> None:
         self.row_length, self.seed = row_length, seed
+        excluded = named(shards, exclude)
+        before_S = np.cumsum([0, *(info.documents for info in shards.infos)])
         self.corpora: list[str] = []
         self.held_out: dict[str, Rows] = {}
         kept_rows: list[Rows] = []
         for corpus, ids, shard_D, document_D in _by_corpus(shards):
             out_D = held_out(corpus, ids)
-            kept = Rows(shards, shard_D[~out_D], document_D[~out_D], row_length)
+            skipped_D = excluded[before_S[shard_D] + document_D] & ~out_D
+            kept, evaluated = (
+                Rows(shards, shard_D[part], document_D[part], row_length, skipped_D[part]) for part in (~out_D, out_D)
+            )
             if len(kept):
                 self.corpora.append(corpus)
                 kept_rows.append(kept)
-            evaluated = Rows(shards, shard_D[out_D], document_D[out_D], row_length)
             if len(evaluated):
                 self.held_out[corpus] = evaluated
-        if not kept_rows:
-            raise DataError("the shards hold no tokens to train on")
+        if not any(rows.tokens for rows in kept_rows):
+            raise DataError("the shards hold no tokens to train on" + (" but what is excluded" if exclude else ""))
         self._counts = np.array([len(rows) for rows in kept_rows])
         self._place = interleaved(self._counts)
         self._rank = np.empty(len(self._place), np.int64)
@@ -245,6 +295,16 @@ class TrainingData:
     def trace(self, position: int, count: int) -> list[list[Piece]]:
         """Return what each of these rows is made of."""
         return [list(self._all.pieces(int(row))) for row in self._numbers(position, count)]
+
+    def seen(self, documents: np.ndarray, rows: int) -> np.ndarray:
+        """Return which of the run's first `rows` rows hold any of these documents, which are counted over all shards."""
+        wanted = self._all.holding(documents)
+        starts = range(0, rows if len(wanted) else 0, _AT_ONCE)
+        found = [
+            start + np.flatnonzero(np.isin(self._numbers(start, min(_AT_ONCE, rows - start)), wanted))
+            for start in starts
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
     def evaluation(self, corpus: str, most: int) -> Batch:
         """Return at most `most` held-out rows of a corpus: the same whatever the seed."""

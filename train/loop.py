@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from pipeline.shards import Shards
+from train.about import CheckpointError, checkpoints, read_about
 from train.balance import bias_speed, loads, max_violation, move_biases, sequence_loss
-from train.checkpoint import CheckpointError, checkpoints, load_model, load_optimiser, read_about, save_checkpoint
+from train.checkpoint import load_model, load_optimiser, save_checkpoint
 from train.config import Config
 from train.data import IGNORED, Batch, TrainingData
 from train.evaluate import HeldOutLoss, as_tensors, evaluate_corpora, token_bytes
@@ -64,23 +65,33 @@ class Step:
     max_violation: float  # of the experts' loads in this batch, averaged over layers
 
 
-def train(shards: Shards, out: Path, config: Config, seed: int, resume: bool = False, quiet: bool = False) -> Trained:
+def train(
+    shards: Shards,
+    out: Path,
+    config: Config,
+    seed: int,
+    resume: bool = False,
+    quiet: bool = False,
+    exclude: Collection[str] = (),
+) -> Trained:
     """Train a model on shards into the folder `out`; with `resume`, go on from its last checkpoint.
 
     Without `resume` training begins anew, and its first checkpoint replaces those of an earlier run in `out`.
+    Documents whose id or url is in `exclude` are left out.
     Raises CheckpointError where there is nothing to resume, or it belongs to other shards or another configuration,
     and TrainingError where the model is too large for this machine, or the loss is no number any more.
     """
     settings, device = config.training, best_device()
     _check_size(config, device)
     out.mkdir(parents=True, exist_ok=True)
-    data = TrainingData(shards, settings.sequence_length, seed)
+    data = TrainingData(shards, settings.sequence_length, seed, exclude)
     sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
     decoder = Decoder(config.model)
     decoder.initialise(seed)
     decoder.to(device)
     moves = optimiser(decoder, settings)
-    identity = {"fingerprint": shards.fingerprint, "config": config.to_json(), "seed": seed}
+    identity: dict[str, Any] = {"fingerprint": shards.fingerprint, "config": config.to_json(), "seed": seed}
+    identity["exclude"] = sorted(set(exclude))
     replaced = [] if resume else checkpoints(out)
     begun = done = _resume(out, decoder, moves, identity) if resume else 0
     _keep_metrics(out / METRICS, done)
@@ -182,6 +193,10 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     for name, value in here.items():
         if there.get(name) != value:
             raise CheckpointError(f"{found[-1]}: {name} is {there.get(name)} there and {value} here; both must agree")
+    others = sorted(set(about.get("exclude", ())) ^ set(identity["exclude"]))
+    if others:
+        where = "there" if others[0] in about.get("exclude", ()) else "here"
+        raise CheckpointError(f"{found[-1]}: {others[0]!r} is excluded {where} alone; the same must be left out")
     load_model(found[-1], decoder)
     load_optimiser(found[-1], decoder, moves)
     return int(about["step"])

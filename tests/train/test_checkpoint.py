@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.checkpoint import CheckpointError, checkpoints, load_model, load_optimiser, read_about, save_checkpoint
+from train.about import CheckpointError, checkpoints, read_about
+from train.checkpoint import load_model, load_optimiser, save_checkpoint
 from train.config import preset
 from train.model import Decoder
 from train.optim import optimiser

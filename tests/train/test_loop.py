@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from pipeline.shards import Shards
+from train.about import CheckpointError, checkpoints
 from train.balance import expert_layers
-from train.checkpoint import CheckpointError, checkpoints
 from train.config import Config
 from train.data import TrainingData
 from train.loop import TrainingError, train, train_step
