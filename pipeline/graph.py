@@ -99,11 +99,12 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
 
     limits = all_in_one("Set limits", "set_limits", each(pieces, "Count survivors", "count_survivors"))
     if plan.recipe.sample.semantic is not None:
-        embedded = each(pieces, "Embed", "embed_piece")
-        centres = all_in_one("Fit clusters", "fit_clusters", embedded)
-        assigned = together("Assign clusters", "assign_piece", embedded, centres)
-        similar = together("Find semantic duplicates", "thin_bucket", assigned)
-        pieces = together("Drop semantic duplicates", "drop_similar", embedded, similar)
+        embedded = together("Embed", "embed_piece", pieces, limits)
+        cells = all_in_one("Fit clusters", "fit_clusters", each(embedded, "Offer vectors", "offer_vectors"))
+        assigned = together("Assign clusters", "assign_piece", embedded, cells)
+        offered = all_in_one("Share out cells", "share_out", each(assigned, "Offer cells", "offer_cells"))
+        similar = together("Find semantic duplicates", "thin_bucket", offered)
+        pieces = together("Drop semantic duplicates", "drop_similar", assigned, similar)
 
     words = together("Count words", "count_piece", pieces, limits)
     tokenised = together("Tokenise", "tokenise_piece", pieces, all_in_one("Make tokenizer", "make_tokenizer", words))

@@ -19,7 +19,10 @@ from filters.kernels.pieces import cuts
 from pipeline.tokens import BYTE_CHARACTERS, END_OF_TEXT, OURS, TokenizerError, kinds, splitting
 
 WORDS = pa.schema([pa.field("word", pa.large_binary()), pa.field("count", pa.int64())])
-"""Pieces of text as they are merged, each once, in the order of their bytes, and how often they occur."""
+"""Pieces of text as they are merged, each once, and how often they occur."""
+
+_AT_ONCE = 1 << 20
+"""Counted words that are kept waiting before they are added up."""
 
 LONGEST = 256
 """Characters of a piece that training looks at in one go: a run of a million letters would hold it up for hours."""
@@ -33,7 +36,7 @@ def count_words(texts: pa.Array) -> pa.Table:
         pa.large_binary(), len(starts) - 1, [None, pa.py_buffer(starts), pa.py_buffer(data)]
     )
     counted = words.value_counts()
-    return add_words([pa.table([counted.field("values"), counted.field("counts")], schema=WORDS)])
+    return pa.table([counted.field("values"), counted.field("counts")], schema=WORDS)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> bytes:
@@ -42,12 +45,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> bytes:
 
 
 def add_words(parts: Iterable[pa.Table]) -> pa.Table:
-    """Return the sum of counted words. Its size is that of the different words, not of the parts."""
-    total = WORDS.empty_table()
+    """Return the sum of counted words, in the order of their bytes. It takes memory for the different words, not for all."""
+    total, waiting = WORDS.empty_table(), [WORDS.empty_table()]
     for part in parts:
-        both = pa.concat_tables([total, part]).group_by("word").aggregate([("count", "sum")])
-        total = pa.table([both.column("word"), both.column("count_sum")], schema=WORDS)
-    return total.sort_by("word").combine_chunks()
+        waiting.append(part)
+        if sum(len(one) for one in waiting) > max(_AT_ONCE, len(total)):
+            total, waiting = _sum([total, *waiting]), []
+    return _sum([total, *waiting]).sort_by("word").combine_chunks()
+
+
+def _sum(parts: list[pa.Table]) -> pa.Table:
+    both = pa.concat_tables(parts).group_by("word", use_threads=False).aggregate([("count", "sum")])
+    return pa.table([both.column("word"), both.column("count_sum")], schema=WORDS)
 
 
 def train(words: pa.Table, vocabulary: int) -> bytes:

@@ -16,8 +16,9 @@ from samplers.draw import draw
 
 ROUNDS = 20
 """Rounds of k-means at most; it ends sooner where no vector moves."""
-ROWS_PER_CENTROID = 256
-"""Vectors looked at per centroid; more hardly move it (the bound that faiss uses)."""
+ROWS_PER_CENTROID = 64
+"""Vectors looked at per centroid. Clusters only bound the work: of 50,000 real documents in 256 clusters, four times as many
+vectors found 669 duplicates and not 663, in more than twice the time (faiss takes between 39 and 256)."""
 
 _BLOCK = 4096  # rows of one matrix product
 

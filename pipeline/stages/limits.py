@@ -34,19 +34,20 @@ def set_limits(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]
     """Set the limits of draws below which documents are looked at; yield their file to every piece."""
     counts = Messages.unpack(messages).values
     rows, characters = (sum(count[what] for count in counts) for what in ("rows", "characters"))
-    limits = {
+    found = {
         "rows": rows,
         "fit": FIT_ROWS / max(rows, FIT_ROWS),
         "train": TRAIN_CHARACTERS / max(characters, TRAIN_CHARACTERS),
     }
-    name = work.key("limits", limits) + ".json"
+    name = work.key("limits", found) + ".json"
     if not work.store.exists(name):
-        work.store.write_json(name, limits)
+        work.store.write_json(name, found)
     for count in counts:
         yield count["number"], pack({"limits": name})
 
 
-def limit(work: Work, messages: Messages, what: str) -> float:
-    """Return one of the limits, from the messages that a piece got."""
+def limits(work: Work, messages: Messages) -> dict[str, float]:
+    """Return the limits, from the messages that a piece got: `fit`, `train`, and the `rows` that are alive in all."""
     (name,) = (value["limits"] for value in messages.values if "limits" in value)
-    return float(work.store.read_json(name)[what])
+    found: dict[str, float] = work.store.read_json(name)
+    return found

@@ -53,10 +53,13 @@ def map_part(store: Store, name: str, bucket: int) -> np.ndarray:
 
 
 def share_out(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]:
-    """Write the listing of all files in parts that messages name; yield its name to every bucket."""
+    """Write the listing of all files in parts that messages name; yield its name to every bucket.
+
+    There are as many buckets as an entry says, or else as the plan has.
+    """
     entries = sorted(Messages.unpack(messages).values, key=lambda entry: int(entry["number"]))
     name = work.key("listing", entries) + ".json"
     if not work.store.exists(name):
         work.store.write_json(name, entries)
-    for bucket in range(buckets(work)):
+    for bucket in range(entries[0].get("buckets", buckets(work))):
         yield bucket, pack({"listing": name})

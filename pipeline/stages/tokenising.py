@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stages.limits import TRAIN_DOCUMENT, limit
+from pipeline.stages.limits import TRAIN_DOCUMENT, limits
 from pipeline.stages.work import Message, Messages, Piece, Work, pack, pack_rows
 from pipeline.store import digest
 from pipeline.tokens import Tokenizer, given_tokenizer
@@ -23,7 +23,7 @@ def count_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mess
     words = None
     if not isinstance(work.plan.recipe.shards.tokenizer, str):
         rows = work.alive(piece)
-        rows = rows[work.draws(piece, rows) < limit(work, together, "train")]
+        rows = rows[work.draws(piece, rows) < limits(work, together)["train"]]
         if len(rows):
             words = work.key("words", piece.files["documents"], digest(rows.tobytes()), TRAIN_DOCUMENT) + ".parquet"
             if not work.store.exists(words):

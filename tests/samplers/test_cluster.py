@@ -55,7 +55,7 @@ def test_bunches_are_found() -> None:
 
 
 def test_more_rounds_than_none_serve_the_vectors_better() -> None:
-    vectors = unit(5, 3000)
+    vectors = unit(5, 1200)
     chosen = vectors[:: len(vectors) // 20][:20]
     assert assign(vectors, fit(vectors, 20, 1))[1].mean() > assign(vectors, chosen)[1].mean() + 0.05
 
