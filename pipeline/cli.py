@@ -122,8 +122,10 @@ def _leave_when_interrupted() -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from pipeline.engine import EngineError, options_of
-    from pipeline.recipe import RecipeError, load
-    from pipeline.run import RunError, run, summary
+    from pipeline.manifest import RunError
+    from pipeline.recipe import load
+    from pipeline.recipe_yaml import RecipeError
+    from pipeline.run import run, summary
 
     _silence_libraries()
     if arguments.workers < 1:
@@ -141,7 +143,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from pipeline.recipe import RecipeError, load
+    from pipeline.recipe import load
+    from pipeline.recipe_yaml import RecipeError
 
     try:
         recipe = load(arguments.recipe)
@@ -155,7 +158,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     from pipeline.earlier import EarlierRunError
     from pipeline.plan import make_plan
     from pipeline.read import SourceError
-    from pipeline.recipe import RecipeError, load
+    from pipeline.recipe import load
+    from pipeline.recipe_yaml import RecipeError
     from pipeline.run import described
 
     try:
@@ -166,8 +170,8 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from pipeline.manifest import RunError
     from pipeline.report import write_report
-    from pipeline.run import RunError
 
     try:
         print(write_report(arguments.run))
@@ -177,7 +181,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _why(arguments: argparse.Namespace) -> int:
-    from pipeline.run import RunError
+    from pipeline.manifest import RunError
     from pipeline.why import why
 
     try:
@@ -215,7 +219,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from pipeline.demo import demo
 
     _silence_libraries()
-    return demo(Path(arguments.out), arguments.steps)
+    return demo(Path(arguments.out), arguments.steps, main)
 
 
 VERBS = {

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.demo_corpora import make
+from pipeline.manifest import RunError
 from pipeline.recipe import load
-from pipeline.run import RunError, run, summary
+from pipeline.run import run, summary
 from pipeline.why import why
 
 RECIPE = """\
@@ -40,8 +42,8 @@ budget: {rejects: 0.02}
 """
 
 
-def demo(out: Path, steps: int) -> int:
-    """Run the demonstration into a folder; return an exit code."""
+def demo(out: Path, steps: int, command: Callable[[list[str]], int]) -> int:
+    """Run the demonstration into a folder, training through the `command` itself; return an exit code."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     planted = make(out / "sources")
@@ -63,8 +65,6 @@ def demo(out: Path, steps: int) -> int:
         print("the broken records that were planted are not the rejected ones", file=sys.stderr)
         return 1
     print(f"\n$ corpusmill train {folder} --steps {steps}", flush=True)
-    from pipeline.cli import main
-
-    code = main(["train", str(folder), "--steps", str(steps)])
+    code = command(["train", str(folder), "--steps", str(steps)])
     print(f"\nreport: {folder}/report.html   ({time.monotonic() - started:.0f} s in all)")
     return code

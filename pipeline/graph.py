@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineRunner
 
 from pipeline.plan import Lists, Plan
-from pipeline.workers import Workers, runner
 
 Message = tuple[int, bytes]
 Messages = tuple[int, Iterable[bytes]]
@@ -124,18 +124,15 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
     all_in_one("Publish", "publish", published, shards)
 
 
-def run(plan: Plan, lists: Lists, options: list[str], workers: Workers | None = None) -> None:
-    """Run a plan to its end: on the runner that Beam's own `options` name, or on the embedded one, with `workers`."""
+def run(plan: Plan, lists: Lists, options: list[str], runner: PipelineRunner | None = None) -> None:
+    """Run a plan to its end: on `runner`, or the one that Beam's own `options` name, or the embedded one."""
     given = list(options)
-    engine = None
-    if workers is not None:
-        engine = runner(workers)
-    elif not any(option.startswith("--runner") for option in given):
+    if runner is None and not any(option.startswith("--runner") for option in given):
         # named explicitly: Beam's default would try to download another runner on every run
         given += ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
     if "--save_main_session" not in given:
         given.append("--no_save_main_session")
-    pipeline = beam.Pipeline(runner=engine, options=PipelineOptions(given))
+    pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(given))
     build(pipeline, plan, lists)
     result = pipeline.run()
     try:

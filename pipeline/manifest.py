@@ -21,9 +21,14 @@ from pipeline.plan import Plan
 from pipeline.shards import ShardInfo
 from pipeline.statistics import Tally
 from pipeline.store import Store
+from pipeline.terminal import safe
 
 NAME = "manifest.json"
 OVER_BUDGET = "over-budget.json"
+
+
+class RunError(RuntimeError):
+    """A run cannot start, or a folder is not a finished run: says where, what was found, what would be right."""
 
 
 class AccountingError(RuntimeError):
@@ -114,3 +119,20 @@ def share_rejected(manifest: Mapping[str, Any]) -> float:
     documents = manifest["documents"]
     found = documents["read"] + documents["rejected"]
     return documents["rejected"] / found if found else 0.0
+
+
+def open_manifest(root: str) -> dict[str, Any]:
+    """Return the manifest of a run folder; raise RunError if there is none."""
+    store = Store(root)
+    for name in (NAME, OVER_BUDGET):
+        if store.exists(name):
+            found: dict[str, Any] = store.read_json(name)
+            return found
+    raise RunError(f"{root}: no {NAME}: not a finished run folder (`corpusmill run RECIPE --out {root}` makes one)")
+
+
+def alarm_message(alarm: Mapping[str, Any]) -> str:
+    """Return in words which source lost how much as duplicates."""
+    of = f"{alarm['corpus']!r}" + (f", {safe(alarm['source'])}," if alarm["source"] else "")
+    share = alarm["duplicates"] / alarm["compared"]
+    return f"{of} lost {alarm['duplicates']:,} of {alarm['compared']:,} documents as duplicates ({share:.1%})"

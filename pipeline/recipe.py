@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.recipe_yaml import RecipeError, read_yaml
 from pipeline.remote import is_url, located, parent
 
 OURS = ("id", "text", "url", "date", "licence", "repository", "programming_language")
@@ -232,18 +233,8 @@ class Recipe(Part):
         return f"path:{self.located(os.path.expanduser(path))}" if kind == "path" else name
 
 
-class RecipeError(ValueError):
-    """What is wrong with a recipe: every fault, one line each."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
-
-
 def load(path: str | Path) -> Recipe:
     """Read, validate and check a recipe, a file or a URL; raise RecipeError with every fault in it."""
-    from pipeline.recipe_yaml import read_yaml
-
     data, lines = read_yaml(str(path))
     base = parent(str(path)) if is_url(str(path)) else str(Path(path).resolve().parent)
     return parse(data, base=base, name=str(path), lines=lines)

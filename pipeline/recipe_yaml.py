@@ -10,6 +10,15 @@ from pipeline.remote import filesystem, is_url, said
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 
+
+class RecipeError(ValueError):
+    """What is wrong with a recipe: every fault, one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
 Lines = dict[tuple[str | int, ...], int]
 
 
@@ -17,8 +26,6 @@ def read_yaml(path: str) -> tuple[dict[str, Any], Lines]:
     """Return the mapping in a YAML file and the line (from 1) of every key and item; raise RecipeError for bad YAML."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    from pipeline.recipe import RecipeError
 
     try:
         with _opened(path) as file:
@@ -60,8 +67,6 @@ def _opened(path: str) -> IO[bytes]:
 
 def _plain(node: Any, at: tuple[str | int, ...], lines: Lines, path: str) -> Any:
     """Turn ruamel's nodes into plain values, noting lines; aliases are followed, up to a number of nodes in all."""
-    from pipeline.recipe import RecipeError
-
     if len(lines) > MAX_NODES:
         raise RecipeError([f"{path}: more than {MAX_NODES} values after following aliases"])
     if isinstance(node, dict):

@@ -11,9 +11,9 @@ from typing import Any
 
 from filters.presets import PRESETS
 from pipeline.ledger import REPEATED_TEXT
+from pipeline.manifest import alarm_message, open_manifest
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
-from pipeline.run import alarm_message, open_manifest
 from pipeline.statistics import KEPT, STEPS
 from pipeline.store import Store
 from pipeline.svg import funnel, histogram

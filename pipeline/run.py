@@ -15,22 +15,19 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.evaluation import write_items
+from pipeline.manifest import RunError
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
 from pipeline.read import SourceError
 from pipeline.read.listing import is_listing
 from pipeline.recipe import Recipe
 from pipeline.remote import RemoteError, is_url
+from pipeline.report import write_report
 from pipeline.statistics import STEPS
 from pipeline.store import Store
-from pipeline.terminal import safe
-from pipeline.workers import Workers
+from pipeline.workers import Workers, runner
 
 LARGE = 64 << 20
 """Bytes of a unit of work from which a plan says that it will be long: units are cut at half of that where they can be."""
-
-
-class RunError(RuntimeError):
-    """A run cannot start, or a folder is not a finished run: says where, what was found, what would be right."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +94,11 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
         with Progress(plan, quiet):
             try:
                 with engine.prepared(options, plan.root, sources):
-                    graph.run(plan, lists, list(options), processes)
+                    graph.run(plan, lists, list(options), runner(processes) if processes else None)
             except engine.EngineError as error:
                 raise RunError(str(error)) from None
             except Exception as error:
                 raise RunError(_failure(store, error)) from error
-    from pipeline.report import write_report
-
     over = not store.exists(manifest.NAME)
     published = store.read_json(manifest.OVER_BUDGET if over else manifest.NAME)
     write_report(out)
@@ -138,18 +133,6 @@ def _workers(store: Store, count: int, options: Sequence[str]) -> Iterator[Worke
         yield stack.enter_context(Workers(count, log))
 
 
-def open_manifest(root: str) -> dict[str, Any]:
-    """Return the manifest of a run folder; raise RunError if there is none."""
-    store = Store(root)
-    for name in (manifest.NAME, manifest.OVER_BUDGET):
-        if store.exists(name):
-            found: dict[str, Any] = store.read_json(name)
-            return found
-    raise RunError(
-        f"{root}: no {manifest.NAME}: not a finished run folder (`corpusmill run RECIPE --out {root}` makes one)"
-    )
-
-
 def _as_yaml(recipe: Recipe) -> bytes:
     """Return the recipe with all defaults filled in; JSON is YAML."""
     import json
@@ -174,7 +157,7 @@ def summary(outcome: Outcome) -> str:
                 f"note: nothing of {name!r} was kept; `corpusmill report {outcome.root}` shows which rules failed"
             )
     for alarm in outcome.manifest["alarms"]:
-        lines.append("alarm: " + alarm_message(alarm))
+        lines.append("alarm: " + manifest.alarm_message(alarm))
     cut = sum(corpus["characters"]["cut"] for corpus in corpora.values())
     if cut:
         lines.append(f"{cut:,} characters of repeated text were cut out of documents")
@@ -182,13 +165,6 @@ def summary(outcome: Outcome) -> str:
     lines.append(f"{tokens:,} tokens in {len(outcome.manifest['shards'])} shard(s), {outcome.seconds:.0f} s")
     lines.append(f"report: {outcome.root}/report.html")
     return "\n".join(lines)
-
-
-def alarm_message(alarm: Mapping[str, Any]) -> str:
-    """Return in words which source lost how much as duplicates."""
-    of = f"{alarm['corpus']!r}" + (f", {safe(alarm['source'])}," if alarm["source"] else "")
-    share = alarm["duplicates"] / alarm["compared"]
-    return f"{of} lost {alarm['duplicates']:,} of {alarm['compared']:,} documents as duplicates ({share:.1%})"
 
 
 def _by_stage(dropped: Mapping[str, int]) -> dict[str, int]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from pipeline import lookup
 from pipeline.ledger import GIVEN, OUTCOME, REPEATED_TEXT, more_fields
+from pipeline.manifest import RunError, open_manifest
 from pipeline.numbering import part_name
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
-from pipeline.run import RunError, open_manifest
 from pipeline.store import Store
 from pipeline.terminal import safe
 

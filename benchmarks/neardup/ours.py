@@ -26,7 +26,7 @@ from pipeline.recipe import parse
 from pipeline.stages import STAGES
 from pipeline.stages.work import Message, Messages, Work, work_of
 from pipeline.store import Store
-from pipeline.workers import Workers
+from pipeline.workers import Workers, runner
 
 STEPS = (
     # what it makes, how its messages meet, the stage, what it takes
@@ -105,7 +105,7 @@ def through_beam(made: Plan, lists: Lists, workers: int) -> None:
 
     graph.build = build
     with Workers(workers) if workers > 1 else nullcontext() as processes:
-        graph.run(made, lists, [], processes)
+        graph.run(made, lists, [], runner(processes) if processes else None)
 
 
 def first(lists: Lists) -> list[Message]:

@@ -20,8 +20,9 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.engine import EngineError, options_of
+from pipeline.manifest import RunError
 from pipeline.recipe import parse
-from pipeline.run import RunError, run
+from pipeline.run import run
 from tests.conftest import SHARED
 from tests.pipeline.corpora import documents, recipe, write_corpora, write_jsonl
 from tests.pipeline.hosts import Host, namespaces, plain

@@ -11,9 +11,10 @@ import pytest
 from benchmarks.planted import SETS, planted
 from filters.contamination import Found, Index, Items
 from pipeline.evaluation import items_of
+from pipeline.manifest import RunError
 from pipeline.plan import Plan, make_plan
 from pipeline.recipe import parse
-from pipeline.run import RunError, described, run, summary
+from pipeline.run import described, run, summary
 from pipeline.why import why
 from tests.pipeline.corpora import recipe, text, write_corpora, write_jsonl
 from tests.pipeline.test_run import published, table

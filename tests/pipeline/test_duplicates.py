@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.recipe import RecipeError, parse
-from pipeline.run import RunError, run, summary
+from pipeline.manifest import RunError
+from pipeline.recipe import parse
+from pipeline.recipe_yaml import RecipeError
+from pipeline.run import run, summary
 from pipeline.why import why
 from tests.pipeline.corpora import documents, edited, text, write_jsonl
 from tests.pipeline.test_run import published

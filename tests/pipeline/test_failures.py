@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.manifest import RunError
 from pipeline.plan import make_plan
 from pipeline.recipe import parse
-from pipeline.run import RunError, described, run
+from pipeline.run import described, run
 from tests.pipeline.corpora import recipe, write_corpora, write_jsonl
 
 PUBLISHED = ("documents", "ledger", "rejects", "shards")

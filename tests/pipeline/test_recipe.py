@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.recipe import Recipe, RecipeError, load, parse
+from pipeline.recipe import Recipe, load, parse
+from pipeline.recipe_yaml import RecipeError
 
 GOOD = """\
 seed: 7

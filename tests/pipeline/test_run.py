@@ -15,8 +15,9 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.manifest import RunError
 from pipeline.recipe import parse
-from pipeline.run import RunError, run, summary
+from pipeline.run import run, summary
 from pipeline.store import Store
 from pipeline.why import why
 from tests.pipeline.corpora import documents, recipe, text, write_corpora, write_jsonl

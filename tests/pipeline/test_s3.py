@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
+from pipeline.manifest import RunError
 from pipeline.recipe import load, parse
 from pipeline.remote import RemoteError
 from pipeline.report import write_report
-from pipeline.run import RunError, run
+from pipeline.run import run
 from pipeline.store import Store
 from pipeline.why import why
 from tests.pipeline.corpora import documents, recipe, text, write_corpora

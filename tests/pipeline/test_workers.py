@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.manifest import RunError
 from pipeline.recipe import parse
-from pipeline.run import RunError, run
+from pipeline.run import run
 from tests.pipeline.corpora import documents, write_jsonl
 
 SIGNAL = """
