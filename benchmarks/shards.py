@@ -32,7 +32,7 @@ def write(path: Path, documents: int) -> ShardInfo:
     lengths = np.maximum(1, chance.lognormal(np.log(MEAN_TOKENS) - 0.5, 1.0, documents).astype(np.int64))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = chance.integers(0, 65_536, offsets[-1], np.uint16)
-    names = [field.name for field in schema(ids.dtype)][:5]
+    names = [field.name for field in schema(ids.dtype)][:6]
     columns = pa.table(
         {name: [f"{name}-{at % 3 if name == 'corpus' else at}" for at in range(documents)] for name in names}
     )

@@ -158,7 +158,16 @@ def write_tokens(
 ) -> Shards:
     names = pa.array([str(number) for number in range(len(corpora))])
     nothing = pa.nulls(len(corpora), pa.string())
-    columns = pa.table({"id": names, "corpus": corpora, "source": names, "language": nothing, "url": nothing})
+    columns = pa.table(
+        {
+            "id": names,
+            "corpus": corpora,
+            "source": names,
+            "language": nothing,
+            "programming_language": nothing,
+            "url": nothing,
+        }
+    )
     folder.mkdir(parents=True)
     with (folder / "data-00000.arrow").open("wb") as stream:
         info = write_shard(stream, "data-00000.arrow", columns, offsets, ids)

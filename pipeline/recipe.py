@@ -190,7 +190,7 @@ class Sample(Part):
 
 
 class Train(Part):
-    train: int = Field(ge=257, le=1 << 20)
+    train: int = Field(ge=260, le=1 << 20)
 
 
 class Shards(Part):

@@ -20,9 +20,17 @@ import pyarrow as pa
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 SUFFIX = ".arrow"
+
+INFILLING = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+)
+"""What tokenizers call the marks before the beginning, the end and the middle of a text whose middle comes last. Ours has
+the first three; of a given tokenizer the first that it has are taken."""
 
 _END_OF_STREAM = 8
 _ALIGNMENT = 8
@@ -41,6 +49,7 @@ def schema(dtype: np.dtype[Any]) -> pa.Schema:
             pa.field("corpus", pa.string(), nullable=False),
             pa.field("source", pa.string(), nullable=False),
             pa.field("language", pa.string()),
+            pa.field("programming_language", pa.string()),
             pa.field("url", pa.string()),
             pa.field("tokens", pa.int32(), nullable=False),
             pa.field("input_ids", pa.large_list(pa.from_numpy_dtype(dtype)), nullable=False),
@@ -166,6 +175,7 @@ class Shards:
         for info in self.infos:
             _check_file(folder / info.file, info.bytes, info.sha256 if verify else None)
         self.tokenizer_json: bytes = (folder / TOKENIZER).read_bytes()
+        self.infilling: tuple[int, ...] | None = _infilling(self.tokenizer_json)
         self._batches = [_map(folder / info.file, info) for info in self.infos]
         for shard, info in enumerate(self.infos if verify else ()):
             largest = int(self.tokens(shard).max(initial=0))
@@ -297,6 +307,12 @@ def _vocabulary_size(tokenizer_json: bytes) -> int:
         return int(max(ids)) + 1
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{TOKENIZER}: its vocabulary cannot be read: {error!r}") from None
+
+
+def _infilling(tokenizer_json: bytes) -> tuple[int, ...] | None:
+    """Return the ids of a tokenizer's INFILLING marks, None if it has none."""
+    added = {token.get("content"): int(token["id"]) for token in json.loads(tokenizer_json).get("added_tokens") or []}
+    return next((tuple(added[name] for name in names) for names in INFILLING if added.keys() >= {*names}), None)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def opened(run: str, model: str | None = None) -> Training:
             raise TraceError(f"{found[-1]}: was trained on other shards than those of {run}")
         settings = Config.from_json(about["config"]).training
         exclude = frozenset(about.get("exclude", ()))
-        data = TrainingData(shards, settings.sequence_length, int(about["seed"]), exclude)
+        data = TrainingData.of(shards, settings, int(about["seed"]), exclude)
     except (CheckpointError, ShardError, DataError) as error:
         raise TraceError(str(error)) from None
     except (KeyError, TypeError) as error:
@@ -137,6 +137,7 @@ def told(training: Training, step: int) -> Iterator[str]:
             row = one["row"]
             yield f"row {row}"
         stretch = f"tokens {one['start']:,} to {one['start'] + one['tokens']:,} of {one['length']:,}"
+        stretch += ", its middle to fill in" if one["infilled"] else ""
         yield f"  {safe(one['id'], 120)}  ({one['corpus']}, {safe(one['source'], 120)}): {stretch}"
         if one["url"] and one["url"] != one["id"]:
             yield f"    {safe(one['url'], 200)}"

@@ -16,6 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from filters.kernels.buffers import buffers
 from filters.kernels.learn import learn
 from filters.kernels.pieces import cuts
+from pipeline.shards import INFILLING
 from pipeline.tokens import BYTE_CHARACTERS, END_OF_TEXT, OURS, TokenizerError, kinds, splitting
 
 WORDS = pa.schema([pa.field("word", pa.large_binary()), pa.field("count", pa.int64())])
@@ -23,6 +24,10 @@ WORDS = pa.schema([pa.field("word", pa.large_binary()), pa.field("count", pa.int
 
 _AT_ONCE = 1 << 20
 """Counted words that are kept waiting before they are added up."""
+
+SPECIAL = [END_OF_TEXT, *INFILLING[0]]
+"""Tokens that no text can spell, first in the vocabulary."""
+LEAST = 256 + len(SPECIAL)
 
 LONGEST = 256
 """Characters of a piece that training looks at in one go: a run of a million letters would hold it up for hours."""
@@ -64,10 +69,15 @@ def train(words: pa.Table, vocabulary: int) -> bytes:
 
     All 256 bytes are tokens, whatever the words; words too few for so many merges give fewer.
     """
-    if vocabulary < 257:
-        raise TokenizerError(f"a vocabulary of {vocabulary} tokens: 256 bytes and the end of text need at least 257")
-    tokens = [END_OF_TEXT, *sorted(BYTE_CHARACTERS)]
-    spelled = [END_OF_TEXT.encode(), *(bytes([BYTE_CHARACTERS.index(character)]) for character in tokens[1:])]
+    if vocabulary < LEAST:
+        raise TokenizerError(
+            f"a vocabulary of {vocabulary} tokens: 256 bytes and 4 special tokens need at least {LEAST}"
+        )
+    tokens = [*SPECIAL, *sorted(BYTE_CHARACTERS)]
+    spelled = [
+        *(token.encode() for token in SPECIAL),
+        *(bytes([BYTE_CHARACTERS.index(character)]) for character in tokens[len(SPECIAL) :]),
+    ]
     byte_ids = np.array([tokens.index(character) for character in BYTE_CHARACTERS], np.int32)
     offsets = np.zeros(vocabulary + 1, np.int64)
     offsets[1 : len(tokens) + 1] = np.cumsum([len(one) for one in spelled])
@@ -101,7 +111,7 @@ def _grown(data: bytes) -> np.ndarray:
 
 def _tokenizer_json(ids: dict[str, int], merges: list[tuple[str, str]]) -> bytes:
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab=ids, merges=merges))
-    tokenizer.add_special_tokens([END_OF_TEXT])
+    tokenizer.add_special_tokens(SPECIAL)
     split = pre_tokenizers.Split(tokenizers.Regex(splitting(OURS)), "isolated")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])

@@ -9,7 +9,7 @@ import argparse
 import sys
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.shards import Shards
@@ -28,6 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="training steps (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the data (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the model's folder")
+    parser.add_argument(
+        "--mixture", default="", metavar="CORPUS=SHARE,…", help="whose rows are read how often (default: by size)"
+    )
+    parser.add_argument(
+        "--epochs",
+        default="",
+        metavar="N,CORPUS=N,…",
+        help="how often a corpus is read at most (default: 4), and single ones",
+    )
     parser.add_argument(
         "--exclude",
         nargs="+",
@@ -74,8 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         shards = Shards.open(shards_folder)
         config = preset(arguments.preset, shards.vocabulary_size)
-        if arguments.steps is not None:
-            config = Config(config.model, replace(config.training, steps=arguments.steps))
+        config = Config(config.model, replace(config.training, **_changes(arguments)))
         if not arguments.resume and (earlier := checkpoints(out)):
             note = f"{earlier[-1]} is of an earlier run: the first new checkpoint replaces it"
             print(safe(f"note: {note}; --resume would go on from it, another --out keep it"), file=sys.stderr)
@@ -90,6 +98,26 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sample > 0:
         print(f"\nsample: {safe(_sample(trained, shards, arguments.sample, arguments.seed))}")
     return 0
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a training that the arguments change."""
+    from train.config import ConfigError
+
+    changes: dict[str, Any] = {} if arguments.steps is None else {"steps": arguments.steps}
+    try:
+        shares = dict(_pair(one) for one in arguments.mixture.split(",") if one)
+        epochs = [(name, int(value)) for name, value in (_pair(one) for one in arguments.epochs.split(",") if one)]
+        changes["mixture"] = {name: float(value) for name, value in shares.items()}
+    except ValueError:
+        raise ConfigError("--mixture reads web=0.7,code=0.3, and --epochs reads 4,code=8") from None
+    changes["corpus_epochs"] = {name: many for name, many in epochs if name}
+    return changes | dict([("epochs", many) for name, many in epochs if not name][-1:])
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.rpartition("=")
+    return name, value
 
 
 def _names(given: list[str]) -> set[str]:

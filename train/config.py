@@ -6,7 +6,8 @@ these values and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -107,6 +108,10 @@ class TrainingConfig:
     clip: float = 1.0
     mtp_weight: float = 0.3  # DeepSeek-V3, section 4.2: 0.3 for most of its run, 0.1 at the end
     sequence_balance: float = 1e-4  # the same section's alpha
+    mixture: Mapping[str, float] = field(default_factory=dict)  # share of the rows by corpus; empty: by size
+    epochs: int = 4  # of a corpus, at most: more repetition is worth little (Muennighoff et al. 2023)
+    corpus_epochs: Mapping[str, int] = field(default_factory=dict)  # where a corpus has another bound
+    infill_share: float = 0.1  # of the documents of code; DeepSeek-V3, section 4.1
     evaluate_every: int = 100
     evaluation_sequences: int = 32  # per corpus, at most
     checkpoint_every: int = 200
@@ -119,8 +124,10 @@ class TrainingConfig:
             )
         if self.schedule not in ("wsd", "cosine"):
             raise ConfigError(f"schedule {self.schedule!r} is not known; use 'wsd' or 'cosine'")
-        if min(self.steps, self.sequence_length, self.batch_sequences) < 1:
-            raise ConfigError("steps, sequence_length and batch_sequences start at 1")
+        if min(self.steps, self.sequence_length, self.batch_sequences, self.epochs, *self.corpus_epochs.values()) < 1:
+            raise ConfigError("steps, sequence_length, batch_sequences and epochs start at 1")
+        if not 0 <= self.infill_share <= 1:
+            raise ConfigError(f"infill_share {self.infill_share} is no share")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def train(
     settings, device = config.training, best_device()
     _check_size(config, device)
     out.mkdir(parents=True, exist_ok=True)
-    data = TrainingData(shards, settings.sequence_length, seed, exclude)
+    data = TrainingData.of(shards, settings, seed, exclude)
     sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
     decoder = Decoder(config.model)
     decoder.initialise(seed)
@@ -94,6 +94,10 @@ def train(
     identity["exclude"] = sorted(set(exclude))
     replaced = [] if resume else checkpoints(out)
     begun = done = _resume(out, decoder, moves, identity) if resume else 0
+    for place, corpora in data.exhausted:
+        if not quiet and place < settings.steps * settings.batch_sequences:
+            at = place // settings.batch_sequences + 1
+            print(f"note: at step {at} {', '.join(corpora)} will have been read as often as allowed", file=sys.stderr)
     _keep_metrics(out / METRICS, done)
     first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes)
     tokens, seconds = 0, 1e-9
@@ -190,9 +194,10 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     if about.get("fingerprint") != identity["fingerprint"]:
         raise CheckpointError(f"{found[-1]}: was trained on other shards than these; leave --resume out to begin anew")
     there, here = (_flat({name: of.get(name) for name in ("config", "seed")}) for of in (about, identity))
-    for name, value in here.items():
-        if there.get(name) != value:
-            raise CheckpointError(f"{found[-1]}: {name} is {there.get(name)} there and {value} here; both must agree")
+    for name in {**here, **there}:
+        one, other = there.get(name), here.get(name)
+        if one != other:
+            raise CheckpointError(f"{found[-1]}: {name} is {one} there and {other} here; both must agree")
     others = sorted(set(about.get("exclude", ())) ^ set(identity["exclude"]))
     if others:
         where = "there" if others[0] in about.get("exclude", ()) else "here"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -59,14 +60,14 @@ def walked(place: int, count: np.uint64, salts: np.ndarray) -> np.uint64:
     while True:
         left, right = x >> half, x & mask
         for salt in salts:
-            left, right = right, left ^ (_mix(right + salt) & mask)
+            left, right = right, left ^ (mix(right + salt) & mask)
         x = (left << half) | right
         if x < count:
             return x
 
 
 @njit(cache=True)
-def _mix(x: np.uint64) -> np.uint64:
+def mix(x: np.uint64) -> np.uint64:
     """Stir 64 bits well (the finaliser of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -83,6 +84,42 @@ def interleaved(counts: np.ndarray) -> np.ndarray:
     if len(counts) == 0 or counts.min() < 1:
         raise ValueError(f"every corpus needs at least one sequence, not {counts.tolist()}")
     return np.asarray(_interleaved(counts, int(counts.sum())))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Places from `start` on at which the same corpora take turns: `place_S`, a period, again and again."""
+
+    start: int
+    place_S: np.ndarray  # int16: whose turn it is
+    rank_S: np.ndarray  # int64: how many turns of the period that corpus has had before
+    turns_C: np.ndarray  # of each corpus in a period
+    had_C: np.ndarray  # turns of each corpus before `start`
+
+
+def mixed(turns_C: np.ndarray, most_C: np.ndarray) -> tuple[list[Stretch], int]:
+    """Return the stretches in which corpora take turns in these proportions, and the place at which all are exhausted.
+
+    A corpus that has had its `most_C` turns leaves; where its next turn would be, the others begin a new stretch.
+    """
+    turns_C, had_C = turns_C.copy(), np.zeros(len(turns_C), np.int64)
+    stretches, start = [], 0
+    while turns_C.any():
+        left = np.flatnonzero(turns_C)
+        place_S = left.astype(np.int16)[interleaved(turns_C[left])]
+        rank_S = np.empty(len(place_S), np.int64)
+        ends = []
+        for corpus in left:
+            own = np.flatnonzero(place_S == corpus)
+            rank_S[own] = np.arange(len(own))
+            periods, rest = divmod(int(most_C[corpus] - had_C[corpus]), len(own))
+            ends.append(periods * len(place_S) + int(own[rest]))
+        stretches.append(Stretch(start, place_S, rank_S, turns_C.copy(), had_C.copy()))
+        periods, rest = divmod(min(ends), len(place_S))
+        had_C += periods * turns_C + np.bincount(place_S[:rest], minlength=len(had_C))
+        turns_C[had_C >= most_C] = 0
+        start += min(ends)
+    return stretches, start
 
 
 @njit(cache=True)

@@ -104,12 +104,13 @@ def read_kept(work: Work, piece: Piece, start: int, stop: int) -> pa.RecordBatch
     return batch.take(pa.array(np.searchsorted(np.asarray(batch.column("row")), wanted)))
 
 
-_PROVENANCE = pa.schema([(name, pa.string()) for name in ("id", "corpus", "source", "language", "url")])
+_GIVEN = ["id", "corpus", "source", "programming_language", "url"]
+_PROVENANCE = pa.schema([(name, pa.string()) for name in [*_GIVEN[:3], "language", *_GIVEN[3:]]])
 
 
 def _provenance(work: Work, piece: Piece, batch: pa.RecordBatch) -> pa.Table:
     rows = batch.column("row")
-    given = work.columns(piece, "documents", ["id", "corpus", "source", "url"]).take(rows)
+    given = work.columns(piece, "documents", _GIVEN).take(rows)
     language = work.columns(piece, "measured", ["language"]).take(rows).column("language")
     return given.append_column("language", language).select(_PROVENANCE.names).cast(_PROVENANCE).combine_chunks()
 

@@ -97,7 +97,7 @@ def test_names_every_fault_at_once_with_its_line(tmp_path):
         (("{in: [en, no]}", "{min: 1}"), 8, "'language' is text: give in: [...], not min or max"),
         (("{in: [en, no]}", "{in: permisive}"), 8, "no set is called 'permisive'"),
         (("threshold: 0.8", "threshold: 1.5"), 16, "less than or equal to 1"),
-        (("train: 1000", "train: 12"), 20, "greater than or equal to 257"),
+        (("train: 1000", "train: 12"), 20, "greater than or equal to 260"),
         (("{tokenizer: {train: 1000}}", "{tokenizer: gpt2}"), 20, "'gpt2' is neither 'path:<tokenizer.json>' nor"),
         (("mixture: {web: 0.5, books: 0.5}", "mixture: {web: 0.5}"), 19, "corpus 'books' has no share"),
         (("model: bundled", "model: minilm"), 18, "model 'minilm' is none of the forms"),

@@ -21,7 +21,7 @@ from pipeline.shards import ShardError, ShardInfo, Shards, index_files, schema, 
 
 TOKENIZER = json.dumps({"model": {"vocab": {"a": 0, "b": 69_999}}, "added_tokens": [{"id": 7}]}).encode()
 END_OF_TEXT = 7
-COLUMNS = pa.schema(list(schema(np.dtype(np.uint16)))[:5])
+COLUMNS = pa.schema(list(schema(np.dtype(np.uint16)))[:6])
 
 Row = tuple[str, str, str | None, list[int]]  # id, corpus, language, token ids
 
@@ -48,6 +48,7 @@ def columns(rows: list[Row]) -> pa.Table:
             [row[1] for row in rows],
             ["file"] * len(rows),
             [row[2] for row in rows],
+            [None] * len(rows),
             [None] * len(rows),
         ],
         schema=COLUMNS,
@@ -262,7 +263,10 @@ def test_what_cannot_be_a_shard_is_not_written():
         (("x.arrow", table, offsets[:-1], ids), "3 offsets of type int64 for 3 documents; 4"),
         (("x.arrow", table, offsets + 1, ids), "do not rise"),
         (("x.arrow", table, offsets[::-1], ids), "do not rise"),
-        (("x.arrow", table.drop_columns(["url"]), offsets, ids), "they must be id, corpus, source, language, url"),
+        (
+            ("x.arrow", table.drop_columns(["url"]), offsets, ids),
+            "they must be id, corpus, source, language, programming_language, url",
+        ),
         (("x.arrow", nulls, offsets, ids), "1 of 3 values of id are null"),
         (("../x.arrow", table, offsets, ids), "no name for a shard"),
         (("x.bin", table, offsets, ids), "no name for a shard"),

@@ -128,7 +128,7 @@ def test_merging_by_scan_and_by_heap_give_the_ids_of_plain_merging(trained, toke
 
 @pytest.mark.parametrize("times", [1, 40])
 def test_a_pair_that_lost_its_right_half_waits_for_its_new_rank(times):
-    document = json.loads(train_tokenizer([], 257))
+    document = json.loads(train_tokenizer([], 260))
     document["model"]["merges"] = [["b", "c"], ["a", "b"], ["bc", "d"], ["a", "bc"]]
     for left, right in document["model"]["merges"]:
         document["model"]["vocab"][left + right] = len(document["model"]["vocab"])
@@ -196,7 +196,7 @@ def test_no_documents_and_empty_documents_are_encoded(tokenizer):
 
 def test_training_on_nothing_gives_all_bytes_and_the_end_of_text():
     tokenizer = Tokenizer.from_json(train_tokenizer([], 1000))
-    assert tokenizer.vocabulary_size == 257
+    assert tokenizer.vocabulary_size == 260
     text = "여우 \x00\x7f\U0010ffff"
     assert tokenizer.encode(array(text))[1].size == len(text.encode()) + 1
     assert tokenizer.decode(tokenizer.encode(array(text))[1][:-1]) == text
@@ -350,7 +350,7 @@ def test_a_number_that_is_no_id_is_refused(tokenizer):
 
 
 def test_a_vocabulary_too_small_for_all_bytes_is_refused():
-    with pytest.raises(TokenizerError, match="at least 257"):
+    with pytest.raises(TokenizerError, match="at least 260"):
         train_tokenizer([], 256)
 
 

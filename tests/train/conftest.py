@@ -88,6 +88,9 @@ def _write_one(path: Path, rows: Sequence[tuple[str, str, str]], tokenizer: Toke
             "corpus": [corpus for corpus, _, _ in rows],
             "source": pa.array([f"{corpus}.txt" for corpus, _, _ in rows], pa.string()),
             "language": pa.nulls(len(rows), pa.string()),
+            "programming_language": pa.array(
+                ["Python" if corpus == "code" else None for corpus, _, _ in rows], pa.string()
+            ),
             "url": pa.nulls(len(rows), pa.string()),
         }
     )
