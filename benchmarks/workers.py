@@ -20,11 +20,11 @@ from neardup.measure import Spent, spend
 
 
 def command(recipe: str, out: Path, mode: str, workers: int) -> list[str]:
-    base = [sys.executable, "-m", "pipeline.cli", "run", recipe, "--out", str(out), "--quiet", "--workers"]
+    base = [sys.executable, "-m", "pipeline.cli", "run", "--out", str(out), "--quiet", "--workers"]
     if mode in ("one_process", "forked"):
-        return [*base, "1" if mode == "one_process" else str(workers)]
+        return [*base, "1" if mode == "one_process" else str(workers), recipe]
     options = ["--runner=FnApiRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
-    return [*base, "1", "--", *options, "--default_sdk_harness_log_level=ERROR"]
+    return [*base, "1", recipe, "--", *options, "--default_sdk_harness_log_level=ERROR"]
 
 
 MODES = ("one_process", "forked", "multi_processing", "multi_threading")
