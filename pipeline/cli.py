@@ -1,4 +1,4 @@
-"""The command: `corpusmill run|plan|check|report|why|train|trace|demo`.
+"""The command: `corpusmill run|plan|check|report|why|train|trace|export|demo`.
 
 Exit codes: 0 done, 2 a recipe, run or input that cannot be used, 3 more records rejected than the budget allows.
 Modules are imported by the verb that needs them: help takes no longer than Python's own start.
@@ -56,6 +56,16 @@ def parser() -> argparse.ArgumentParser:
     trace.add_argument("--document", metavar="ID", help="an id or url: say which steps so far have read it")
     trace.add_argument("--model", help="the folder of the training (default: RUN/model)")
     trace.add_argument("--json", action="store_true", help="the step's stretches of documents, one object a line")
+
+    export = verbs.add_parser("export", help="copy a run's shards into another trainer's format")
+    export.add_argument("run", help="a run folder, or a folder of shards")
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=("ds", "megatron", "npy", "olmo", "mds"),
+        help="ds (datatrove, nanotron), megatron (.bin, .idx), npy (NumPy), olmo (bare ids), mds (MosaicML)",
+    )
+    export.add_argument("--out", required=True, help="a folder that is empty or not there")
 
     demo = verbs.add_parser("demo", help="curate and train on what every machine has, offline")
     demo.add_argument("--out", default="demo-run", help="where to put it (default: demo-run)")
@@ -215,6 +225,25 @@ def _trace(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from pipeline.convert import convert
+    from pipeline.shards import ShardError, Shards
+
+    root = Path(arguments.run)
+    try:
+        shards = Shards.open(root / "shards" if (root / "shards").is_dir() else root)
+        size = convert(shards, arguments.format, Path(arguments.out))
+    except ShardError as error:
+        return fail(str(error))
+    except OSError as error:
+        return fail(f"{arguments.out}: cannot be written: {error.strerror or error}")
+    documents = sum(info.documents for info in shards.infos)
+    print(
+        f"{arguments.format}: {documents:,} documents, {shards.total_tokens:,} tokens, {size:,} bytes in {arguments.out}"
+    )
+    return 0
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from pipeline.demo import demo
 
@@ -230,6 +259,7 @@ VERBS = {
     "why": _why,
     "train": _train,
     "trace": _trace,
+    "export": _export,
     "demo": _demo,
 }
 
