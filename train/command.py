@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="training steps (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the data (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the model's folder")
+    parser.add_argument("--optimiser", help="adamw or muon (default: the preset's, adamw)")
     parser.add_argument(
         "--mixture", default="", metavar="CORPUS=SHARE,…", help="whose rows are read how often (default: by size)"
     )
@@ -104,7 +105,8 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a training that the arguments change."""
     from train.config import ConfigError
 
-    changes: dict[str, Any] = {} if arguments.steps is None else {"steps": arguments.steps}
+    given = {name: getattr(arguments, name) for name in ("steps", "optimiser")}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
         shares = dict(_pair(one) for one in arguments.mixture.split(",") if one)
         epochs = [(name, int(value)) for name, value in (_pair(one) for one in arguments.epochs.split(",") if one)]

@@ -100,6 +100,7 @@ class TrainingConfig:
     batch_sequences: int
     micro_batch_sequences: int  # sequences whose activations are held at once; must divide the batch
     learning_rate: float
+    optimiser: str = "adamw"  # or "muon"
     schedule: str = "wsd"  # or "cosine"
     warmup_share: float = 0.05  # of the steps, linearly from nothing
     decay_share: float = 0.3  # of the steps, at the end of "wsd", linearly to `final_share`
@@ -122,6 +123,8 @@ class TrainingConfig:
                 f"batch_sequences {self.batch_sequences} is not a multiple of "
                 f"micro_batch_sequences {self.micro_batch_sequences}"
             )
+        if self.optimiser not in ("adamw", "muon"):
+            raise ConfigError(f"optimiser {self.optimiser!r} is not known; use 'adamw' or 'muon'")
         if self.schedule not in ("wsd", "cosine"):
             raise ConfigError(f"schedule {self.schedule!r} is not known; use 'wsd' or 'cosine'")
         if min(self.steps, self.sequence_length, self.batch_sequences, self.epochs, *self.corpus_epochs.values()) < 1:
