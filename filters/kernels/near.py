@@ -11,14 +11,14 @@ from numba import njit
 from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import load64, set_bits
 
-CANDIDATES = 1024
+CANDIDATES = 512
 """Of the kept members that share one band hash, this many are compared with a new one: those kept last.
 
 A hash that more distinct documents share is that of boilerplate, not of a text; without a bound such a hash would cost
 the square of their number. What is removed is verified all the same, and what is kept stays kept when walked again.
 """
 
-PARITY_WORDS = 32
+PARITY_WORDS = 64
 """64-bit words of a member's parities: bit b is the parity of how many of its shingles have b as their low bits.
 
 Two sets differ in at least as many shingles as their parities differ in bits. That shows most candidates to be unlike
