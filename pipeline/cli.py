@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     run.add_argument("--quiet", action="store_true", help="no progress, only the result")
     run.add_argument("--engine", metavar="dask://HOST:PORT", help="run on the Dask cluster whose scheduler is there")
-    run.add_argument("options", nargs="*", help="after `--`: options of the Beam runner, such as --runner=…")
+    run.epilog = "After `--`: options of the Beam runner, such as --runner=…"
 
     for verb, text in (
         ("plan", "show what a run would read and do"),
@@ -81,7 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
     # OpenMP threads that wait shall sleep: spinning made a training step five times dearer on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
-    chosen = parser().parse_args(given)
+    ours = given[: given.index("--")] if "--" in given else given
+    chosen = parser().parse_args(ours)
+    chosen.options = given[len(ours) + 1 :]  # argparse itself would only take them right behind the recipe
+    if chosen.options and chosen.verb != "run":
+        return fail(f"corpusmill {chosen.verb} takes no options of a runner: {' '.join(chosen.options)}")
     from pipeline.remote import RemoteError
 
     try:
