@@ -206,9 +206,14 @@ def _why(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from pipeline.buckets import buckets
+    from pipeline.manifest import RunError
     from train.command import run
 
-    return run(arguments)
+    try:
+        return run(arguments, buckets)
+    except RunError as error:
+        return fail(str(error))
 
 
 def _trace(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.shards import Shards
+    from train.evaluate import Labels
     from train.loop import Trained
 
 FAILED = 2
@@ -47,18 +50,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out the documents of this id or url; @FILE names a file with one a line",
     )
     parser.add_argument(
+        "--buckets",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="show held-out losses by a column of the run's ledger: quarters of a number, or its values",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard beside metrics.jsonl")
+    parser.add_argument(
         "--sample", type=int, default=80, metavar="N", help="tokens of text to generate at the end (default: 80)"
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Train as the arguments say; return 0, or 2 after one line that says what is wrong."""
+def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | None = None) -> int:
+    """Train as the arguments say; return 0, or 2 after one line that says what is wrong.
+
+    `bucket` says of a run and a column of its ledger which bucket each document of the shards is in.
+    """
     from dataclasses import replace
     from importlib.util import find_spec
 
     missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
     if missing:
         return _fail(f"training needs {' and '.join(missing)}: pip install 'corpusmill[train]'")
+    if arguments.tensorboard and find_spec("tensorboard") is None:
+        return _fail("--tensorboard needs tensorboard: pip install 'corpusmill[tensorboard]'")
     from pipeline.shards import ShardError, Shards
     from train.about import CheckpointError, checkpoints
     from train.config import Config, ConfigError, preset
@@ -85,10 +101,12 @@ def run(arguments: argparse.Namespace) -> int:
         shards = Shards.open(shards_folder)
         config = preset(arguments.preset, shards.vocabulary_size)
         config = Config(config.model, replace(config.training, **_changes(arguments)))
+        labels = {column: bucket(str(folder), column) for column in arguments.buckets} if bucket else {}
+        given = {"exclude": _names(arguments.exclude), "labels": labels, "tensorboard": arguments.tensorboard}
         if not arguments.resume and (earlier := checkpoints(out)):
             note = f"{earlier[-1]} is of an earlier run: the first new checkpoint replaces it"
             print(safe(f"note: {note}; --resume would go on from it, another --out keep it"), file=sys.stderr)
-        trained = train(shards, out, config, arguments.seed, arguments.resume, exclude=_names(arguments.exclude))
+        trained = train(shards, out, config, arguments.seed, arguments.resume, **given)
     except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, OSError) as error:
         return _fail(str(error))
     _tell(trained, out)
@@ -130,12 +148,12 @@ def _names(given: list[str]) -> set[str]:
 
 
 def _tell(trained: Trained, out: Path) -> None:
-    print(f"\n{'held out':<16}{'nats/token':>22}{'bits/byte':>22}")
+    print(f"\n{'held out':<28}{'tokens':>10}{'nats/token':>22}{'bits/byte':>22}")
     for corpus, last in trained.last.items():
         first = trained.first[corpus]
         nats = f"{first.nats_per_token:.3f} → {last.nats_per_token:.3f}"
         bits = f"{first.bits_per_byte:.3f} → {last.bits_per_byte:.3f}"
-        print(f"{safe(corpus):<16}{nats:>22}{bits:>22}")
+        print(f"{safe(corpus):<28}{last.tokens:>10,}{nats:>22}{bits:>22}")
     print(f"{trained.steps} steps, {trained.tokens_per_second:,.0f} tokens/s; model: {out}")
 
 

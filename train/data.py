@@ -157,6 +157,17 @@ class Rows:
             return [0]
         return [int(shard) for shard in np.flatnonzero(_present(count, self._shard_P, self._rows_W1, rows_B))]
 
+    def documents(self, rows_B: np.ndarray) -> np.ndarray:
+        """Return the document of each token of these rows, counted over all shards, int64 [B, T]; -1 where none is."""
+        before_S = np.cumsum([0, *(info.documents for info in self._shards.infos)])
+        found_BT = np.full((len(rows_B), self._row_length), -1)
+        for place, row in enumerate(rows_B):
+            pieces = slice(self._rows_W1[row], self._rows_W1[row + 1])
+            numbers = before_S[self._shard_P[pieces]] + self._document_P[pieces]
+            filled = np.repeat(numbers, self._length_P[pieces])
+            found_BT[place, : len(filled)] = filled
+        return found_BT
+
     def pieces(self, row: int) -> Iterator[Piece]:
         """Yield what row number `row` is made of."""
         for piece in range(self._rows_W1[row], self._rows_W1[row + 1]):
@@ -429,11 +440,11 @@ class TrainingData:
         ]
         return np.concatenate([np.zeros(0, np.int64), *found])
 
-    def evaluation(self, corpus: str, most: int) -> Batch:
-        """Return at most `most` held-out rows of a corpus: the same whatever the seed."""
+    def evaluation(self, corpus: str, most: int) -> tuple[Batch, np.ndarray]:
+        """Return at most `most` held-out rows of a corpus, the same whatever the seed, and their tokens' documents."""
         rows = self.held_out[corpus]
         chosen = shuffled(np.arange(min(most, len(rows))), len(rows), key_of("held out", corpus))
-        return rows.read(chosen, np.zeros(len(chosen), np.int64))
+        return rows.read(chosen, np.zeros(len(chosen), np.int64)), rows.documents(chosen)
 
 
 def _turns(shares_C: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How well a model predicts documents it has never seen, corpus by corpus.
+"""How well a model predicts documents it has never seen: by corpus, language, or any label of documents.
 
 Shapes: B rows, T tokens of a row, N = B·T.
 """
@@ -7,29 +7,36 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from pipeline.shards import Shards
 from train.balance import loads, max_violation
-from train.data import Batch, TrainingData
+from train.data import IGNORED, Batch, TrainingData
 from train.hardware import precision
 from train.loss import token_losses
 from train.model import Decoder
 
 ROWS_AT_ONCE = 8
+Labels: TypeAlias = tuple[list[str], np.ndarray]
+"""Names, and which of them each document of the shards has: -1 for none."""
 
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """The loss over a corpus's held-out tokens. Bits per byte compare models of different vocabularies."""
+    """The loss over held-out tokens of a corpus or a label. Bits per byte compare models of different vocabularies."""
 
     tokens: int
     nats_per_token: float
     bits_per_byte: float
-    max_violation: float  # of the experts' loads over these tokens
+    max_violation: float | None  # of the experts' loads over the tokens of a corpus
 
 
 def token_bytes(tokenizer_json: bytes, vocabulary_size: int) -> np.ndarray:
@@ -53,32 +60,61 @@ def as_tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tens
 
 
 @torch.no_grad()
-def evaluate(decoder: Decoder, batch: Batch, bytes_of_tokens: np.ndarray) -> HeldOutLoss:
-    """Measure the decoder on these rows."""
+def token_nats(decoder: Decoder, batch: Batch) -> tuple[np.ndarray, float]:
+    """Return the loss of each token of these rows, float32 [N], and the violation of the experts' balance over them."""
     device = decoder.lm_head.weight.device
-    nats = 0.0
-    busy = None
+    nats, busy = [], None
     for start in range(0, len(batch), ROWS_AT_ONCE):
         inputs_BT, targets_BT, documents_BT = as_tensors(batch[start : start + ROWS_AT_ONCE], device)
         with precision(device):
             hidden_BTD, routings = decoder(inputs_BT, documents_BT)
             losses_N = token_losses(hidden_BTD.flatten(0, 1), decoder.lm_head.weight, targets_BT.flatten())
-        nats += float(losses_N.double().sum())
+        nats.append(losses_N.cpu().numpy())
         if routings:
             here = loads(routings, decoder.config.n_routed_experts)
             busy = here if busy is None else busy + here
-    learned = batch.targets_BT[batch.targets_BT >= 0]
-    size = int(bytes_of_tokens[learned].sum())
-    return HeldOutLoss(
-        tokens=len(learned),
-        nats_per_token=nats / max(1, len(learned)),
-        bits_per_byte=nats / math.log(2) / max(1, size),
-        max_violation=0.0 if busy is None else max_violation(busy),
-    )
+    return np.concatenate(nats), 0.0 if busy is None else max_violation(busy)
 
 
 def evaluate_corpora(
-    decoder: Decoder, data: TrainingData, most: int, bytes_of_tokens: np.ndarray
+    decoder: Decoder,
+    data: TrainingData,
+    most: int,
+    bytes_of_tokens: np.ndarray,
+    labels: Mapping[str, Labels] | None = None,
 ) -> dict[str, HeldOutLoss]:
-    """Measure the decoder on at most `most` held-out rows of every corpus that has some."""
-    return {corpus: evaluate(decoder, data.evaluation(corpus, most), bytes_of_tokens) for corpus in data.held_out}
+    """Measure the decoder on at most `most` held-out rows of every corpus that has some.
+
+    With `labels`, also over all documents of each label, under names such as `language: en`.
+    """
+    found, parts = {}, []
+    for corpus in data.held_out:
+        batch, documents_BT = data.evaluation(corpus, most)
+        nats_N, violation = token_nats(decoder, batch)
+        here = batch.targets_BT.ravel() != IGNORED
+        bytes_N = bytes_of_tokens[batch.targets_BT.ravel()[here]]
+        parts.append((documents_BT.ravel()[here], nats_N[here], bytes_N))
+        found[corpus] = _loss(nats_N[here], bytes_N, violation)
+    document_N, nats_N, bytes_N = (
+        (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else [np.zeros(0, int)] * 3
+    )
+    for name, (texts, label_D) in (labels or {}).items():
+        label_N = label_D[document_N]
+        for label in np.unique(label_N[label_N >= 0]):
+            same = label_N == label
+            found[f"{name}: {texts[label]}"] = _loss(nats_N[same], bytes_N[same], None)
+    return found
+
+
+def _loss(nats_N: np.ndarray, bytes_N: np.ndarray, violation: float | None) -> HeldOutLoss:
+    nats = float(nats_N.sum(dtype=np.float64))
+    bits = nats / math.log(2) / max(1, int(bytes_N.sum()))
+    return HeldOutLoss(len(nats_N), nats / max(1, len(nats_N)), bits, violation)
+
+
+def languages(shards: Shards) -> Labels:
+    """Return each document's language: of code the programming language, else that of its text."""
+    columns = [shards.documents(number) for number in range(len(shards.infos))]
+    named = [pc.coalesce(one.column("programming_language"), one.column("language")) for one in columns]
+    coded = pa.chunked_array(named, pa.string()).dictionary_encode().combine_chunks()
+    return coded.dictionary.to_pylist(), pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)

@@ -24,6 +24,16 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
+PEAKS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "GH200": 989, "A100": 312, "L40S": 362, "B200": 2250}
+"""Dense bfloat16 operations a second by the name of a GPU, in units of 10¹², as its maker states them."""
+
+
+def peak_operations(device: torch.device) -> float | None:
+    """Return how many operations a second the device can do at best, None where that is not known."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((peak * 1e12 for part, peak in PEAKS.items() if part in name), None)
+
+
 def memory_bytes(device: torch.device) -> int:
     """Return how much memory the device has in all."""
     if device.type == "cuda":

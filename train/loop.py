@@ -8,13 +8,12 @@ Shapes: B rows, T tokens of a row, D hidden, V vocabulary, N = B·T.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,13 +28,13 @@ from train.balance import bias_speed, loads, max_violation, move_biases, sequenc
 from train.checkpoint import load_model, load_optimiser, save_checkpoint
 from train.config import Config
 from train.data import IGNORED, Batch, TrainingData
-from train.evaluate import HeldOutLoss, as_tensors, evaluate_corpora, token_bytes
-from train.hardware import best_device, memory_bytes, precision
+from train.evaluate import HeldOutLoss, Labels, as_tensors, evaluate_corpora, languages, token_bytes
+from train.hardware import best_device, memory_bytes, peak_operations, precision
 from train.loss import head_loss
 from train.model import Decoder, count_parameters
 from train.optim import clip, learning_rate, optimiser
+from train.progress import Metrics, flat, show
 
-METRICS = "metrics.jsonl"
 BYTES_PER_WEIGHT = 16  # the weight, its gradient, and AdamW's two moments, float32 each
 
 
@@ -45,7 +44,7 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run came to. `first` and `last` are the held-out losses before and after, by corpus."""
+    """What a run came to. `first` and `last` are the held-out losses before and after, by corpus and label."""
 
     decoder: Decoder
     steps: int
@@ -73,11 +72,13 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     exclude: Collection[str] = (),
+    labels: Mapping[str, Labels] | None = None,
+    tensorboard: bool = False,
 ) -> Trained:
     """Train a model on shards into the folder `out`; with `resume`, go on from its last checkpoint.
 
     Without `resume` training begins anew, and its first checkpoint replaces those of an earlier run in `out`.
-    Documents whose id or url is in `exclude` are left out.
+    Documents whose id or url is in `exclude` are left out. Held-out losses are by corpus, language and each of `labels`.
     Raises CheckpointError where there is nothing to resume, or it belongs to other shards or another configuration,
     and TrainingError where the model is too large for this machine, or the loss is no number any more.
     """
@@ -98,10 +99,11 @@ def train(
         if not quiet and place < settings.steps * settings.batch_sequences:
             at = place // settings.batch_sequences + 1
             print(f"note: at step {at} {', '.join(corpora)} will have been read as often as allowed", file=sys.stderr)
-    _keep_metrics(out / METRICS, done)
-    first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes)
-    tokens, seconds = 0, 1e-9
-    with (out / METRICS).open("a", encoding="utf-8") as metrics, _stop_requested() as stopped:
+    labels = {"language": languages(shards), **(labels or {})}
+    first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels)
+    tokens, seconds, peak = 0, 1e-9, peak_operations(device)
+    operations = 6 * count_parameters(config.model)[1]  # per token, forwards and backwards
+    with Metrics(out, done, tensorboard) as metrics, _stop_requested() as stopped:
         while done < settings.steps and not stopped:
             started = time.monotonic()
             batch = data.batch(done * settings.batch_sequences, settings.batch_sequences)
@@ -111,12 +113,12 @@ def train(
             seconds += time.monotonic() - started
             line: dict[str, Any] = {"step": done, **asdict(step), "tokens_per_second": round(tokens / seconds, 1)}
             if done % settings.evaluate_every == 0 or done == settings.steps:
-                last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes)
+                last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels)
                 line["held_out"] = {corpus: asdict(found) for corpus, found in last.items()}
-            metrics.write(json.dumps(line) + "\n")
-            metrics.flush()
+            metrics.write(line)
             if not quiet:
-                _show(done, settings.steps, step.loss, tokens / seconds, seconds / (done - begun))
+                used = None if peak is None else tokens / seconds * operations / peak
+                show(done, settings.steps, step.loss, tokens / seconds, used, seconds / (done - begun))
             if done % settings.checkpoint_every == 0 or done == settings.steps or stopped:
                 for old in replaced:
                     shutil.rmtree(old)
@@ -193,7 +195,7 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     about = read_about(found[-1])
     if about.get("fingerprint") != identity["fingerprint"]:
         raise CheckpointError(f"{found[-1]}: was trained on other shards than these; leave --resume out to begin anew")
-    there, here = (_flat({name: of.get(name) for name in ("config", "seed")}) for of in (about, identity))
+    there, here = (flat({name: of.get(name) for name in ("config", "seed")}) for of in (about, identity))
     for name in {**here, **there}:
         one, other = there.get(name), here.get(name)
         if one != other:
@@ -205,30 +207,6 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     load_model(found[-1], decoder)
     load_optimiser(found[-1], decoder, moves)
     return int(about["step"])
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Return nested values under joined names, such as `config.training.steps`."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-    return flat
-
-
-def _keep_metrics(path: Path, steps: int) -> None:
-    """Keep the metrics' first `steps` lines: what came after the checkpoint is about to be computed again."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if steps and path.exists() else []
-    path.write_text("".join(lines[:steps]), encoding="utf-8")
-
-
-def _show(step: int, steps: int, loss: float, rate: float, seconds_per_step: float) -> None:
-    left = seconds_per_step * (steps - step)
-    line = f"step {step}/{steps}  loss {loss:.3f}  {rate:,.0f} tokens/s  {left:.0f} s left"
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if step == steps else ""))
-    elif step % max(1, steps // 20) == 0 or step == steps:
-        sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 @contextmanager

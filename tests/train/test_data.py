@@ -86,7 +86,7 @@ def test_held_out_documents_are_never_trained_on(shards: Shards, read: TrainingD
 
 def test_held_out_rows_are_those_of_the_held_out_documents(shards: Shards, read: TrainingData) -> None:
     for corpus in ("code", "reference"):
-        batch = read.evaluation(corpus, 10_000)
+        batch, _ = read.evaluation(corpus, 10_000)
         due: Counter[int] = Counter()
         for one, is_out in held_out_by_id(shards, corpus).items():
             due.update(documents(shards)[corpus, one] if is_out else [])

@@ -117,7 +117,7 @@ def test_training_lowers_the_loss_on_documents_it_never_saw(
 ) -> None:
     config = make_config(steps=60, learning_rate=1e-2, evaluate_every=60, checkpoint_every=60)
     trained = train(shards, tmp_path, config, seed=1, quiet=True)
-    assert set(trained.first) == {"code", "reference"}
+    assert set(trained.first) == {"code", "reference", "language: Python"}
     for corpus, first in trained.first.items():
         assert trained.last[corpus].nats_per_token < first.nats_per_token - 0.6
         assert 0 < trained.last[corpus].bits_per_byte < first.bits_per_byte

@@ -159,7 +159,7 @@ def test_held_out_documents_stay_so_whatever_is_excluded(root: Path) -> None:
     for corpus in data.held_out:
         ids = [piece.id for row in range(len(data.held_out[corpus])) for piece in data.held_out[corpus].pieces(row)]
         other = TrainingData(shards, 64, 1, ids)
-        assert np.array_equal(other.evaluation(corpus, 99).targets_BT, data.evaluation(corpus, 99).targets_BT)
+        assert np.array_equal(other.evaluation(corpus, 99)[0].targets_BT, data.evaluation(corpus, 99)[0].targets_BT)
 
 
 def test_an_unknown_exclusion_and_one_that_leaves_nothing_are_refused(root: Path) -> None:
