@@ -3,8 +3,9 @@
     python benchmarks/cluster.py [--documents N] [--json]
 
 The corpus is generated: 3.5 KB of Zipf-distributed words a document, seeded, one in ten a near copy of another. A
-scheduler and workers with one thread each are started for every measurement and have run a small recipe before. Target:
-`two_workers_vs_one` ≥ 1.6 on a machine of two idle cores; elsewhere the CPU seconds say more than the wall time.
+scheduler and workers with one thread each are started for every measurement and have run a small recipe before; the better
+of two runs counts. Target: `two_workers_vs_one` ≥ 1.6 on a machine of two idle cores; on a busy one the CPU seconds say
+more than the wall time. Training the tokenizer is work for one worker, and the same for any corpus above 24 MB.
 """
 
 from __future__ import annotations
@@ -110,18 +111,23 @@ def cpu(processes: list[psutil.Process]) -> float:
 
 
 def on_cluster(workers: int, corpus: Path, small: Path, folder: Path) -> dict[str, float]:
-    """Return what a run on so many workers takes."""
+    """Return what a run on so many workers takes: the better of two, each into a new folder."""
     folder.mkdir()
+    taken = []
     with cluster(workers, folder) as (engine, processes):
         run(recipe(small), str(folder / "small"), options=options_of(engine))
-        ours, theirs, scheduler = time.process_time(), cpu(processes[1:]), cpu(processes[:1])
-        outcome = run(recipe(corpus), str(folder / "run"), options=options_of(engine))
-        return {
-            "wall_seconds": outcome.seconds,
-            "worker_cpu_seconds": cpu(processes[1:]) - theirs,
-            "scheduler_cpu_seconds": cpu(processes[:1]) - scheduler,
-            "submit_cpu_seconds": time.process_time() - ours,
-        }
+        for again in range(2):
+            ours, theirs, scheduler = time.process_time(), cpu(processes[1:]), cpu(processes[:1])
+            outcome = run(recipe(corpus), str(folder / f"run-{again}"), options=options_of(engine))
+            taken.append(
+                {
+                    "wall_seconds": outcome.seconds,
+                    "worker_cpu_seconds": cpu(processes[1:]) - theirs,
+                    "scheduler_cpu_seconds": cpu(processes[:1]) - scheduler,
+                    "submit_cpu_seconds": time.process_time() - ours,
+                }
+            )
+    return min(taken, key=lambda one: one["wall_seconds"])
 
 
 def counted(stage: Callable[..., Iterator[Any]], sent: dict[str, int], spent: dict[str, float]) -> Callable[..., Any]:
@@ -171,7 +177,7 @@ def size(folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--documents", type=int, default=20_000, metavar="N")
+    parser.add_argument("--documents", type=int, default=60_000, metavar="N")
     parser.add_argument("--json", action="store_true", help="print one object {figure: value} as the last line")
     arguments = parser.parse_args()
     assert Stage.setup  # Beam is imported before anything is timed
@@ -180,13 +186,14 @@ def main() -> int:
         write_corpus(folder / "corpus", arguments.documents)
         write_corpus(folder / "small", 480)
         figures: dict[str, float] = {"documents": arguments.documents}
+        run(recipe(folder / "small"), str(folder / "warm"))  # compiles kernels
         figures |= per_document(folder / "corpus", folder / "embedded")
         walls = {}
         for workers in (1, 2):
             taken = on_cluster(workers, folder / "corpus", folder / "small", folder / f"on-{workers}")
             walls[workers] = taken["wall_seconds"]
             figures |= {f"workers_{workers}_{name}": value for name, value in taken.items()}
-        manifests = {(folder / run / "manifest.json").read_bytes() for run in ("embedded", "on-1/run", "on-2/run")}
+        manifests = {(folder / run / "manifest.json").read_bytes() for run in ("embedded", "on-1/run-0", "on-2/run-0")}
     figures["two_workers_vs_one"] = walls[1] / walls[2]
     figures["all_manifests_are_the_same"] = float(len(manifests) == 1)
     figures["load_average"] = os.getloadavg()[0]

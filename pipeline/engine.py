@@ -7,7 +7,7 @@ runs the same code and sees the run folder and the sources: what only this machi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +19,8 @@ from pipeline.store import Store
 DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 GROUPS_PER_THREAD = 8
 """Partitions that a Dask worker's thread finds after each GroupByKey: enough that none waits long for the last."""
-MOST_GROUPS = 512
-"""A GroupByKey costs Dask about 2 · partitions^1.5 small tasks."""
+MOST_GROUPS = 256
+"""Each depends on all of the stage before, and a scheduler keeps the square of them in mind."""
 CONNECT_SECONDS = 10
 
 
@@ -103,16 +103,28 @@ def _said(answer: object) -> str:
 
 @contextmanager
 def _groups(partitions: int) -> Iterator[None]:
-    """Let every GroupByKey of Beam's DaskRunner have this many partitions.
+    """Let every GroupByKey of Beam's DaskRunner have this many partitions, and cost two tasks for each.
 
-    By itself it keeps the number of those it is given: one for a Create of one element, and the sum of all for a Flatten,
-    so that ours would start with one and end with thousands.
+    By itself it has as many as it is given, which is one for a Create of one element and the sum for a Flatten, so that
+    ours would start with one and end with thousands; and it makes a task of every pair of them. Messages are so small
+    that each partition may as well be given those of all, and take its own.
     """
     from apache_beam.runners.dask import transform_evaluator as dask
 
     class GroupByKey(dask.GroupByKey):
         def apply(self, input_bag: Any, side_inputs: Any = None) -> Any:
-            return super().apply(_spread(input_bag, partitions), side_inputs)
+            from dask.bag import Bag
+            from dask.base import tokenize
+            from dask.highlevelgraph import HighLevelGraph
+
+            token = tokenize(input_bag, partitions)
+            shared = [(f"share-{token}", number) for number in range(input_bag.npartitions)]
+            tasks: dict[tuple[str, int], tuple[Any, ...]] = {
+                key: (share, (input_bag.name, key[1]), partitions) for key in shared
+            }
+            tasks |= {(f"take-{token}", number): (take, shared, number) for number in range(partitions)}
+            graph = HighLevelGraph.from_collections(f"take-{token}", tasks, dependencies=[input_bag])
+            return Bag(graph, f"take-{token}", partitions)
 
     ours = next(kind for kind, operation in dask.TRANSLATIONS.items() if operation is dask.GroupByKey)
     dask.TRANSLATIONS[ours] = GroupByKey
@@ -122,11 +134,22 @@ def _groups(partitions: int) -> Iterator[None]:
         dask.TRANSLATIONS[ours] = dask.GroupByKey
 
 
-def _spread(bag: Any, partitions: int) -> Any:
-    """Return a bag of as many partitions: the last of them empty where there are fewer."""
-    from dask import bag as db
+def share(items: Iterable[tuple[int, Any]], partitions: int) -> dict[int, list[tuple[int, Any]]]:
+    """Return messages by the partition that groups those of their key."""
+    shares: dict[int, list[tuple[int, Any]]] = {}
+    for item in items:
+        # keys are multiples of powers of two, or count up: this spreads both evenly
+        mixed = (item[0] * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 32
+        shares.setdefault(mixed * partitions >> 32, []).append(item)
+    return shares
 
-    if bag.npartitions > partitions:
-        return bag.repartition(npartitions=partitions)
-    empty = [db.from_sequence([], npartitions=1) for _ in range(partitions - bag.npartitions)]
-    return db.concat([bag, *empty]) if empty else bag
+
+def take(shares: Iterable[Mapping[int, list[tuple[int, Any]]]], partition: int) -> list[tuple[int, list[Any]]]:
+    """Return the groups of one partition: each key with its messages."""
+    from apache_beam.runners.dask.transform_evaluator import defenestrate
+
+    groups: dict[int, list[Any]] = {}
+    for given in shares:
+        for key, value in given.get(partition, ()):
+            groups.setdefault(key, []).append(defenestrate(value))
+    return list(groups.items())
