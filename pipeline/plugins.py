@@ -10,7 +10,7 @@ import pyarrow as pa
 from filters.catalogue import WRITERS, plugin
 from filters.signal import Signal, SignalError, collect
 from pipeline.document import SCHEMA
-from pipeline.remote import filesystem, is_url, said
+from pipeline.remote import RemoteError, fetch, is_url
 
 GIVEN = tuple(SCHEMA.names)
 """Columns that readers write: signals and rules may use them as they are."""
@@ -19,14 +19,13 @@ GIVEN = tuple(SCHEMA.names)
 def plugin_source(path: str) -> str:
     """Return the text of a plugin, a file or a URL; raise SignalError where there is none."""
     try:
-        if is_url(path):
-            files, name = filesystem(path)
-            return str(files.cat_file(name), "utf-8")
-        return Path(path).read_text(encoding="utf-8")
+        return str(fetch(path), "utf-8") if is_url(path) else Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise SignalError(f"{path}: not UTF-8; a plugin is a Python file that defines signals") from None
-    except Exception as error:  # every storage has exceptions of its own
-        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {said(error)}"
+    except RemoteError as error:
+        raise SignalError(f"{error}; a plugin is a Python file that defines signals") from None
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise SignalError(f"{path}: {what}; a plugin is a Python file that defines signals") from None
 
 

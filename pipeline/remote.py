@@ -39,6 +39,18 @@ def filesystem(url: str) -> tuple[Any, str]:
     return files, path
 
 
+def fetch(url: str) -> bytes:
+    """Return what a file behind a URL holds. Raises RemoteError where it cannot be read."""
+    files, path = filesystem(url)
+    try:
+        data: bytes = files.cat_file(path)
+    except FileNotFoundError:
+        raise RemoteError(f"{url}: no such file") from None
+    except Exception as error:  # every storage has exceptions of its own
+        raise RemoteError(f"{url}: cannot be read: {said(error)}") from error
+    return data
+
+
 def said(error: BaseException) -> str:
     """Return what went wrong as one line: storage says it in many ways."""
     lines = str(error).strip().splitlines()

@@ -23,6 +23,7 @@ from tokenizers import pre_tokenizers
 
 from filters.kernels import merges, pieces
 from filters.kernels.buffers import PADDING, buffers
+from pipeline.remote import RemoteError, fetch, is_url
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -61,10 +62,14 @@ def given_tokenizer(name: str) -> bytes:
     if kind != "path" or not rest:
         raise TokenizerError(f"{name!r} names no tokenizer; a given one is written path:<folder>/tokenizer.json")
     path = Path(rest)
-    if path.is_dir():
-        path /= "tokenizer.json"
     try:
+        if is_url(rest):
+            return fetch(rest)
+        if path.is_dir():
+            path /= "tokenizer.json"
         return path.read_bytes()
+    except RemoteError as error:
+        raise TokenizerError(f"{error}; a tokenizer.json file should be there") from None
     except OSError as error:
         raise TokenizerError(f"{path}: {error.strerror or error}; a tokenizer.json file should be there") from None
 

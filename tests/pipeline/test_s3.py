@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.manifest import RunError
-from pipeline.recipe import load, parse
+from pipeline.recipe import RecipeError, load, parse
 from pipeline.remote import RemoteError
 from pipeline.report import write_report
 from pipeline.run import run
@@ -134,6 +134,18 @@ def test_a_recipe_on_s3_starts_its_paths_there(uploaded, tmp_path, capsys):
     assert main(["check", f"{s3.folder}/recipes/web.yaml"]) == 2
     assert "recipes/web.yaml:5: plugins" in (found := capsys.readouterr().err)
     assert "no such file" in found
+
+
+def test_a_tokenizer_is_taken_from_s3(uploaded, tmp_path):
+    s3 = uploaded
+    run(parse(all_formats(), base=f"{s3.folder}/sources"), f"{s3.folder}/first")
+    s3.files.cp_file(f"{s3.folder}/first/shards/tokenizer.json", f"{s3.folder}/sources/given.json")
+    again = all_formats(shards={"tokenizer": "path:given.json"})
+    run(parse(again, base=f"{s3.folder}/sources"), f"{s3.folder}/run")
+    given = s3.files.cat_file(f"{s3.folder}/sources/given.json")
+    assert s3.files.cat_file(f"{s3.folder}/run/shards/tokenizer.json") == given
+    with pytest.raises(RecipeError, match=r"sources/none\.json: no such file"):
+        parse(all_formats(shards={"tokenizer": "path:none.json"}), base=f"{s3.folder}/sources")
 
 
 def test_a_source_on_s3_that_changed_is_read_again(s3, tmp_path):
