@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
-from filters.kernels.buffers import JIT
+from filters.kernels.buffers import JIT, buffers
 from filters.kernels.minhash import LANES, minima
-from filters.sketch import bands, shingles
+from filters.kernels.shingles import hash_shingles
+from filters.sketch import PLAIN, bands
 from pipeline.components import Components
 from pipeline.dedup import LINK
 from pipeline.store import Store
@@ -40,7 +41,7 @@ def sign(text: pa.Array) -> float:
 
 def permute(text: pa.Array, path: Path) -> float:
     """Return the CPU seconds that shingle hashes → signatures takes; write the hashes to a file for a peer."""
-    offsets, hashes = shingles(text)
+    offsets, hashes = hash_shingles(*buffers(text), PLAIN)  # in the order of the text, as signatures see them
     np.savez(path, hashes=hashes, offsets=offsets)
     lanes = np.empty((len(text), LANES), np.uint32)
     _permute(offsets[:2], hashes, lanes)
