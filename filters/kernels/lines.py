@@ -17,7 +17,8 @@ _PRIME, _ODD = np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(**JIT)
-def _is_blank(data: np.ndarray, start: int, end: int) -> bool:
+def is_blank(data: np.ndarray, start: int, end: int) -> bool:
+    """Tell whether data[start:end] is nothing but white space."""
     at = start
     while at < end:
         point, size = decode(data, at)
@@ -90,7 +91,7 @@ def line_shape(offsets: np.ndarray, data: np.ndarray) -> np.ndarray:
                 length += (byte & np.uint8(0xC0)) != _CONTINUATION
                 end += 1
             characters += length
-            if not _is_blank(data, start, end):
+            if not is_blank(data, start, end):
                 filled += 1
                 short += length <= SHORT_LINE
                 final = end - 1

@@ -12,6 +12,7 @@ from numba import njit
 
 from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import fold
+from filters.kernels.lines import is_blank
 from filters.kernels.sentences import next_sentence
 from filters.kernels.unicode import SPACE, class_of, decode
 
@@ -54,23 +55,12 @@ def _line_end(data: np.ndarray, start: int, end: int) -> int:
 
 
 @njit(**JIT)
-def _is_blank(data: np.ndarray, start: int, end: int) -> bool:
-    at = start
-    while at < end:
-        point, size = decode(data, at)
-        if not class_of(point) & SPACE:
-            return False
-        at += size
-    return True
-
-
-@njit(**JIT)
 def _paragraph_end(data: np.ndarray, start: int, end: int) -> int:
     """Return where the first line begins that is not blank and has a blank line before it, or `end`."""
     at, filled, blank = start, False, False
     while at < end:
         stop = _line_end(data, at, end)
-        if _is_blank(data, at, stop):
+        if is_blank(data, at, stop):
             blank = filled
         elif blank:
             return at
