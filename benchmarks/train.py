@@ -30,19 +30,20 @@ import pyarrow as pa
 import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
+from loader.packing import pack
+from loader.rows import Batch
+from loader.stream import TrainingData
 from pipeline.shards import Shards, index_files, write_shard
 from pipeline.tokens import Tokenizer
 from pipeline.vocabulary import train_tokenizer
 from train.attention import LatentCache
 from train.balance import expert_layers, loads, max_violation
 from train.config import Config, ModelConfig, preset
-from train.data import Batch, TrainingData
 from train.evaluate import as_tensors, evaluate_corpora, token_bytes
 from train.export import huggingface_config
 from train.loop import train_step
 from train.model import Decoder, count_parameters
 from train.optim import BETAS, optimiser
-from train.packing import pack
 
 ROWS, ROW = 4, 256
 ROUNDS = 12

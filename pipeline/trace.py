@@ -21,7 +21,8 @@ from pipeline.store import Store
 from pipeline.terminal import safe
 
 if TYPE_CHECKING:
-    from train.data import Piece, TrainingData
+    from loader.rows import Piece
+    from loader.stream import TrainingData
 
 RANGES = 40
 """Stretches of steps shown of one document."""
@@ -46,9 +47,10 @@ class Training:
 
 def opened(run: str, model: str | None = None) -> Training:
     """Open the training in `model` (by default RUN/model) of a run's shards."""
+    from loader.choice import DataError
     from train.about import CheckpointError, checkpoints, read_about
     from train.config import Config
-    from train.data import DataError, TrainingData
+    from train.data import training_data
 
     root = Path(run)
     folder = Path(model) if model else root / "model"
@@ -64,7 +66,7 @@ def opened(run: str, model: str | None = None) -> Training:
             raise TraceError(f"{found[-1]}: was trained on other shards than those of {run}")
         settings = Config.from_json(about["config"]).training
         exclude = frozenset(about.get("exclude", ()))
-        data = TrainingData.of(shards, settings, int(about["seed"]), exclude)
+        data = training_data(shards, settings, int(about["seed"]), exclude)
     except (CheckpointError, ShardError, DataError) as error:
         raise TraceError(str(error)) from None
     except (KeyError, TypeError) as error:
@@ -158,7 +160,7 @@ def _by_preset(rules: Sequence[str]) -> str:
 
 def seen(training: Training, document: str) -> Iterator[str]:
     """Yield the lines that say which steps so far have read a document, by its id or url."""
-    from train.data import DataError, named
+    from loader.choice import DataError, named
 
     try:
         numbers = np.flatnonzero(named(training.shards, [document]))

@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | No
         return _fail(f"training needs {' and '.join(missing)}: pip install 'corpusmill[train]'")
     if arguments.tensorboard and find_spec("tensorboard") is None:
         return _fail("--tensorboard needs tensorboard: pip install 'corpusmill[tensorboard]'")
+    from loader.choice import DataError
     from pipeline.shards import ShardError, Shards
     from train.about import CheckpointError, checkpoints
     from train.config import Config, ConfigError, preset
-    from train.data import DataError
     from train.loop import TrainingError, train
 
     if "://" in arguments.run:

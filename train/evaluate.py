@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from loader.rows import IGNORED, Batch
+from loader.stream import TrainingData
 from pipeline.shards import Shards
 from train.balance import loads, max_violation
-from train.data import IGNORED, Batch, TrainingData
 from train.hardware import precision
 from train.loss import token_losses
 from train.model import Decoder

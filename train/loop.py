@@ -22,12 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loader.rows import IGNORED, Batch
 from pipeline.shards import Shards
 from train.about import CheckpointError, checkpoints, read_about
 from train.balance import bias_speed, loads, max_violation, move_biases, sequence_loss
 from train.checkpoint import load_model, load_optimiser, save_checkpoint
 from train.config import Config
-from train.data import IGNORED, Batch, TrainingData
+from train.data import training_data
 from train.evaluate import HeldOutLoss, Labels, as_tensors, evaluate_corpora, languages, token_bytes
 from train.hardware import best_device, memory_bytes, peak_operations, precision
 from train.loss import head_loss
@@ -85,7 +86,7 @@ def train(
     settings, device = config.training, best_device()
     _check_size(config, device)
     out.mkdir(parents=True, exist_ok=True)
-    data = TrainingData.of(shards, settings, seed, exclude)
+    data = training_data(shards, settings, seed, exclude)
     sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
     decoder = Decoder(config.model)
     decoder.initialise(seed)

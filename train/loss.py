@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.data import IGNORED
+from loader.rows import IGNORED
 
 PIECE = 512  # tokens
 

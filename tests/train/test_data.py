@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loader.choice import DataError, held_out
+from loader.rows import IGNORED, Batch
+from loader.stream import TrainingData, rank_rows
 from pipeline.shards import Shards
-from train.data import IGNORED, Batch, DataError, TrainingData, held_out, rank_rows
 
 ROW = 64
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from loader.stream import TrainingData
 from pipeline.buckets import buckets
 from pipeline.cli import main
 from pipeline.manifest import RunError
@@ -20,7 +21,6 @@ from pipeline.run import run
 from pipeline.shards import Shards
 from tests.pipeline.corpora import recipe, write_corpora
 from train.config import Config
-from train.data import TrainingData
 from train.evaluate import evaluate_corpora, languages, token_bytes, token_nats
 from train.loop import train
 from train.model import Decoder

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 
+from loader.stream import TrainingData
 from pipeline.shards import Shards
 from train.about import CheckpointError, checkpoints
 from train.balance import expert_layers
 from train.config import Config
-from train.data import TrainingData
 from train.loop import TrainingError, train, train_step
 from train.model import Decoder
 from train.optim import optimiser

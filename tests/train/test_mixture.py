@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loader.choice import DataError
+from loader.infill import MARKS
+from loader.order import mixed
+from loader.rows import IGNORED
+from loader.stream import TrainingData
 from pipeline.shards import INFILLING, Shards
 from pipeline.tokens import Tokenizer
 from tests.train.test_data import documents, held_out_by_id, same
 from train.about import CheckpointError
 from train.config import Config
-from train.data import IGNORED, MARKS, DataError, TrainingData
 from train.loop import train
-from train.order import mixed
 
 ROW = 64
 

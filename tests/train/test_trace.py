@@ -14,6 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from loader.choice import DataError
+from loader.rows import IGNORED
+from loader.stream import TrainingData
 from pipeline.cli import main
 from pipeline.recipe import parse
 from pipeline.run import run
@@ -22,7 +25,6 @@ from pipeline.trace import opened, records, rows_of_step
 from tests.pipeline.corpora import recipe, write_corpora
 from tests.train.conftest import small_config
 from train.about import CheckpointError
-from train.data import IGNORED, DataError, TrainingData
 from train.loop import train
 
 EXCLUDED = "https://site.example/11"

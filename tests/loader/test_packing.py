@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.packing import pack
+from loader.packing import pack
 
 LENGTHS = st.lists(st.integers(0, 60), max_size=80)
 

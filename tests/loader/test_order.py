@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.order import interleaved, key_of, shuffled
+from loader.order import interleaved, key_of, shuffled
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,1 @@
+"""From shards to rows of tokens: which rows come when, how documents fill them. Knows neither torch nor the trainer."""
