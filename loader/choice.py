@@ -23,7 +23,7 @@ def infilled(ids: list[str], corpus: str, share: float, seed: int) -> np.ndarray
 
     A keyed hash of corpus and id decides, whatever the shards' order.
     """
-    drawn = np.array([_hash(corpus, one, f"infill {seed}") for one in ids], np.uint64)
+    drawn = np.array([hash_of(corpus, one, f"infill {seed}") for one in ids], np.uint64)
     return np.where(drawn <= np.uint64(int(share * (2**64 - 1))), np.maximum(drawn, np.uint64(1)), np.uint64(0))
 
 
@@ -33,7 +33,7 @@ def held_out(corpus: str, ids: list[str]) -> np.ndarray:
     About 1.5 %, by a keyed hash of corpus and id: the same in every run, whatever its seed and the shards' order. At
     least one id is held out where there are two, and at least one is trained on.
     """
-    hashes = np.array([_hash(corpus, one) for one in ids], np.uint64)
+    hashes = np.array([hash_of(corpus, one) for one in ids], np.uint64)
     distinct = np.unique(hashes)
     if len(distinct) < 2:
         return np.zeros(len(ids), bool)
@@ -42,7 +42,11 @@ def held_out(corpus: str, ids: list[str]) -> np.ndarray:
     return hashes <= np.uint64(limit)
 
 
-def _hash(corpus: str, document: str, more: str = "") -> int:
+def hash_of(corpus: str, document: str, more: str = "") -> int:
+    """Return 64 bits that belong to a document, not to its place; those of least value are held out.
+
+    `more` gives other bits, for other choices.
+    """
     text = f"{more}{corpus}\0{document}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, person=b"corpusmill-eval").digest(), "little")
 

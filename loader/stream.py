@@ -27,7 +27,8 @@ class TrainingData:
     Documents with an id or url in `exclude` are not trained on; every other one stays in the row where it would be.
     Corpora take turns by the shares of `mixture`, or else by their size, each for at most `epochs` of its own, or those
     that `corpus_epochs` gives it. Of corpora of code, where the tokenizer has the marks for it, a share of the documents
-    is filled in the middle.
+    is filled in the middle. `apart` names the held-out documents by their place over all shards, bool [D]; without it
+    the loader chooses them.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class TrainingData:
         epochs: int = 4,
         corpus_epochs: Mapping[str, int] | None = None,
         infill_share: float = 0.0,
+        apart: np.ndarray | None = None,
     ) -> None:
         self.row_length, self.seed = row_length, seed
         excluded = named(shards, exclude)
@@ -48,7 +50,7 @@ class TrainingData:
         self.held_out: dict[str, Rows] = {}
         kept_rows: list[Rows] = []
         for corpus, ids, shard_D, document_D, is_code in _by_corpus(shards):
-            out_D = held_out(corpus, ids)
+            out_D = held_out(corpus, ids) if apart is None else apart[before_S[shard_D] + document_D]
             as_it_is_D = np.zeros(len(ids), np.uint64)
             fills = is_code and infill_share > 0 and shards.infilling is not None and row_length > 2 * MARKS
             infilled_D = np.where(out_D, 0, infilled(ids, corpus, infill_share, seed)) if fills else as_it_is_D

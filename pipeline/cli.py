@@ -1,4 +1,4 @@
-"""The command: `corpusmill run|plan|check|report|why|train|trace|export|demo`.
+"""The command: `corpusmill run|plan|check|report|why|train|ablate|trace|export|demo`.
 
 Exit codes: 0 done, 2 a recipe, run or input that cannot be used, 3 more records rejected than the budget allows.
 Modules are imported by the verb that needs them: help takes no longer than Python's own start.
@@ -16,6 +16,7 @@ USAGE, OVER_BUDGET = 2, 3
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
+    from ablate.command import add_arguments as add_ablation
     from train.command import add_arguments
 
     root = argparse.ArgumentParser(
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
     add_arguments(verbs.add_parser("train", help="train a mixture of experts on the shards of a run"))
 
+    add_ablation(verbs.add_parser("ablate", help="train on raw and curated text, and say how much curation helps"))
+
     trace = verbs.add_parser("trace", help="say what a training step learned from, or which steps read a document")
     trace.add_argument("run")
     trace.add_argument("step", type=int, nargs="?", help="the step, counted from 1")
@@ -82,8 +85,12 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
     ours = given[: given.index("--")] if "--" in given else given
+    if ours[:2] == ["train", "ablate"]:
+        ours = ours[1:]  # a run folder of that name is ./ablate
     chosen = parser().parse_args(ours)
-    chosen.options = given[len(ours) + 1 :]  # argparse itself would only take them right behind the recipe
+    chosen.options = (
+        given[given.index("--") + 1 :] if "--" in given else []
+    )  # argparse itself would only take them right behind the recipe
     if chosen.options and chosen.verb != "run":
         return fail(f"corpusmill {chosen.verb} takes no options of a runner: {' '.join(chosen.options)}")
     from pipeline.remote import RemoteError
@@ -216,6 +223,12 @@ def _train(arguments: argparse.Namespace) -> int:
         return fail(str(error))
 
 
+def _ablate(arguments: argparse.Namespace) -> int:
+    from ablate.command import run
+
+    return run(arguments)
+
+
 def _trace(arguments: argparse.Namespace) -> int:
     from pipeline.trace import TraceError, as_json, opened, seen, told
 
@@ -267,6 +280,7 @@ VERBS = {
     "report": _report,
     "why": _why,
     "train": _train,
+    "ablate": _ablate,
     "trace": _trace,
     "export": _export,
     "demo": _demo,
