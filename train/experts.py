@@ -8,7 +8,7 @@ token and expert, F an expert's inner width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -80,17 +80,50 @@ class Experts(nn.Module):
 
     def forward(self, x_ND: Tensor, weights_NK: Tensor, chosen_NK: Tensor) -> Tensor:
         kind = torch.get_autocast_dtype(x_ND.device.type) if torch.is_autocast_enabled(x_ND.device.type) else x_ND.dtype
-        per_token = chosen_NK.shape[1]
         expert_P, order_P = chosen_NK.flatten().sort(stable=True)
-        token_P = order_P // per_token
+        token_P = order_P // chosen_NK.shape[1]
+        place_NK = torch.empty_like(order_P).scatter_(0, order_P, torch.arange(len(order_P), device=order_P.device))
+        place_NK = place_NK.view_as(chosen_NK)
         experts = torch.arange(len(self.down_proj), device=x_ND.device)
         ends_E = torch.searchsorted(expert_P, experts, right=True).to(torch.int32)
-        x_PD = x_ND.to(kind).index_select(0, token_P)
+        x_PD: Tensor = _Dealt.apply(x_ND.to(kind), token_P, place_NK)  # type: ignore[no-untyped-call]
         gate_PF, up_PF = _grouped(x_PD, self.gate_up_proj.to(kind), ends_E).chunk(2, dim=-1)
         # weighed before the last matrix, where rows are narrower than after it
         weights_P1 = weights_NK.flatten().index_select(0, order_P)[:, None].to(kind)
         y_PD = _grouped(functional.silu(gate_PF) * (up_PF * weights_P1), self.down_proj.to(kind), ends_E)
-        return torch.zeros_like(x_ND, dtype=kind).index_add(0, token_P, y_PD)
+        summed_ND: Tensor = _Summed.apply(y_PD, token_P, place_NK)  # type: ignore[no-untyped-call]
+        return summed_ND
+
+
+class _Dealt(torch.autograd.Function):
+    """Copy each token's row to the places where its experts look for it; its gradient is the sum of theirs.
+
+    With the places at hand no sum needs `index_add`, which is slow on a GPU, and adds there in an order of its own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, token_P: Tensor, place_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(token_P, place_NK)
+        return x_ND.index_select(0, token_P)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, None, None]:
+        _, place_NK = ctx.saved_tensors
+        return functional.embedding_bag(place_NK, upstream[0].contiguous(), mode="sum"), None, None
+
+
+class _Summed(torch.autograd.Function):
+    """Sum the rows that the experts of each token made of it: the inverse of `_Dealt`, and its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, y_PD: Tensor, token_P: Tensor, place_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(token_P, place_NK)
+        return functional.embedding_bag(place_NK, y_PD, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, None, None]:
+        token_P, _ = ctx.saved_tensors
+        return upstream[0].index_select(0, token_P), None, None
 
 
 def _grouped(x_PI: Tensor, weights_EOI: Tensor, ends_E: Tensor) -> Tensor:
