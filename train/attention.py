@@ -9,9 +9,12 @@ and with rotation, Q = N + C, V of a value, R of the latent, L layers.
 
 from __future__ import annotations
 
+from typing import NamedTuple, TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 
 from train import rotary
 from train.config import ModelConfig
@@ -27,6 +30,18 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+
+
+class Laid(NamedTuple):
+    """Rows laid end to end, and where a document of them begins or ends, int32 [documents + 1]: none sees another."""
+
+    ends: Tensor
+    longest: int  # no document is longer
+
+
+Seen: TypeAlias = "Tensor | Laid | None"
+"""What a token may see: numbers [B, T, S] added to scores; with a past, whether [B, T, S]; where documents end; or all
+before it."""
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -79,14 +94,11 @@ class Attention(nn.Module):
         self,
         x_BTD: Tensor,
         rotations: tuple[Tensor, Tensor],
-        mask_BTS: Tensor | None,
+        seen: Seen,
         cache: LatentCache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """Attend to the past: to what `mask_BTS` leaves open where given, else to every earlier position.
-
-        Without a cache the mask is added to the scores, 0 or -inf; with one it says which positions may be seen.
-        """
+        """Attend to the past, as far as it may be seen."""
         config, (batch, length, _) = self.config, x_BTD.shape
         if config.q_lora_rank is None:
             q = self.q_proj(x_BTD)
@@ -101,17 +113,15 @@ class Attention(nn.Module):
         q_BHTC = rotary.rotate(q_BHTC, *rotations)
         key_B1TC = rotary.rotate(key_BTC[:, None], *rotations)
         if cache is None:
-            y_BHTV = self._expanded(q_BHTN, q_BHTC, latent_BTR, key_B1TC, mask_BTS)
+            y_BHTV = self._expanded(q_BHTN, q_BHTC, latent_BTR, key_B1TC, seen)
         else:
-            if mask_BTS is None:
+            if not isinstance(seen, Tensor):
                 raise ValueError("decoding from a cache needs the mask of what each new position may see")
             past = cache.extend(layer, latent_BTR, key_B1TC[:, 0])
-            y_BHTV = self._absorbed(q_BHTN, q_BHTC, *past, mask_BTS)
+            y_BHTV = self._absorbed(q_BHTN, q_BHTC, *past, seen)
         return self.o_proj(y_BHTV.transpose(1, 2).reshape(batch, length, -1))
 
-    def _expanded(
-        self, q_BHTN: Tensor, q_BHTC: Tensor, latent_BTR: Tensor, key_B1TC: Tensor, mask_BTS: Tensor | None
-    ) -> Tensor:
+    def _expanded(self, q_BHTN: Tensor, q_BHTC: Tensor, latent_BTR: Tensor, key_B1TC: Tensor, seen: Seen) -> Tensor:
         config, (batch, heads, length, _) = self.config, q_BHTN.shape
         keys_values = self.kv_b_proj(latent_BTR).view(batch, length, heads, -1).transpose(1, 2)
         k_BHTN, v_BHTV = keys_values.split([config.qk_nope_head_dim, config.v_head_dim], dim=-1)
@@ -119,11 +129,23 @@ class Attention(nn.Module):
         k_BHTQ = torch.cat([k_BHTN, key_B1TC.expand(-1, heads, -1, -1)], dim=-1)
         # The fused kernels want values as wide as keys: padding them is 1.4 times as fast as the unfused path.
         v_BHTQ = functional.pad(v_BHTV, (0, config.qk_head_dim - config.v_head_dim))
-        mask = None if mask_BTS is None else mask_BTS[:, None].to(q_BHTQ.dtype)
-        y_BHTQ = functional.scaled_dot_product_attention(
-            q_BHTQ, k_BHTQ, v_BHTQ, attn_mask=mask, is_causal=mask is None, scale=self.scale
-        )
+        if isinstance(seen, Laid):
+            y_BHTQ = self._laid(q_BHTQ, k_BHTQ, v_BHTQ, seen)
+        else:
+            mask = None if seen is None else seen[:, None].to(q_BHTQ.dtype)
+            y_BHTQ = functional.scaled_dot_product_attention(
+                q_BHTQ, k_BHTQ, v_BHTQ, attn_mask=mask, is_causal=mask is None, scale=self.scale
+            )
         return y_BHTQ[..., : config.v_head_dim]
+
+    def _laid(self, q_BHTQ: Tensor, k_BHTQ: Tensor, v_BHTQ: Tensor, laid: Laid) -> Tensor:
+        """Attend within documents alone, without ever making the scores across them (a GPU's kernel, in bfloat16)."""
+        batch, _, length, _ = q_BHTQ.shape
+        q, k, v = (x.transpose(1, 2).flatten(0, 1).to(torch.bfloat16) for x in (q_BHTQ, k_BHTQ, v_BHTQ))
+        ends, longest = laid
+        y = varlen_attn(q, k, v, ends, ends, longest, longest, scale=self.scale, window_size=(-1, 0))
+        assert isinstance(y, Tensor)  # it returns more only if asked to
+        return y.view(batch, length, *y.shape[1:]).transpose(1, 2)
 
     def _absorbed(
         self, q_BHTN: Tensor, q_BHTC: Tensor, latent_BSR: Tensor, key_BSC: Tensor, mask_BTS: Tensor

@@ -66,6 +66,6 @@ def expert_layers(decoder: Decoder) -> list[MixtureOfExperts]:
 @torch.no_grad()
 def move_biases(decoder: Decoder, loads_ME: Tensor, speed: float) -> None:
     """Raise the bias of experts that got less than the mean of a batch, lower that of those that got more."""
-    for layer, loads_E in zip(expert_layers(decoder), loads_ME, strict=True):
-        below_E = loads_E.double().mean() - loads_E.double()
-        layer.gate.e_score_correction_bias += speed * below_E.sign().to(layer.gate.e_score_correction_bias.dtype)
+    below_ME = loads_ME.double().mean(dim=-1, keepdim=True) - loads_ME.double()
+    for layer, moves_E in zip(expert_layers(decoder), speed * below_ME.sign().float(), strict=True):
+        layer.gate.e_score_correction_bias += moves_E

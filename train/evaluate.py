@@ -21,7 +21,7 @@ from loader.rows import IGNORED, Batch
 from loader.stream import TrainingData
 from pipeline.shards import Shards
 from train.balance import loads, max_violation
-from train.hardware import precision
+from train.hardware import precision, uncompiled
 from train.loss import token_losses
 from train.model import Decoder
 
@@ -55,9 +55,12 @@ def token_bytes(tokenizer_json: bytes, vocabulary_size: int) -> np.ndarray:
 
 
 def as_tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return inputs (int32), targets (int64, as the loss wants them) and documents of a batch on the device."""
+    """Return inputs (int32) and targets (int64, as the loss wants them) of a batch on the device, and its documents.
+
+    Those stay with the CPU, which finds where they end without waiting for a GPU to tell.
+    """
     targets_BT = torch.from_numpy(batch.targets_BT).to(device, torch.int64)
-    return torch.from_numpy(batch.inputs_BT).to(device), targets_BT, torch.from_numpy(batch.documents_BT).to(device)
+    return torch.from_numpy(batch.inputs_BT).to(device), targets_BT, torch.from_numpy(batch.documents_BT)
 
 
 @torch.no_grad()
@@ -67,7 +70,7 @@ def token_nats(decoder: Decoder, batch: Batch) -> tuple[np.ndarray, float]:
     nats, busy = [], None
     for start in range(0, len(batch), ROWS_AT_ONCE):
         inputs_BT, targets_BT, documents_BT = as_tensors(batch[start : start + ROWS_AT_ONCE], device)
-        with precision(device):
+        with precision(device), uncompiled(device):  # batches of all sizes come here
             hidden_BTD, routings = decoder(inputs_BT, documents_BT)
             losses_N = token_losses(hidden_BTD.flatten(0, 1), decoder.lm_head.weight, targets_BT.flatten())
         nats.append(losses_N.cpu().numpy())

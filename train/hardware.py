@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -22,6 +22,11 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
     optimiser's state are float32 everywhere.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def uncompiled(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which compiled layers run as they are written. On a CPU none is compiled (see Decoder)."""
+    return torch.compiler.set_stance("force_eager") if device.type == "cuda" else nullcontext()
 
 
 PEAKS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "GH200": 989, "A100": 312, "L40S": 362, "B200": 2250}

@@ -91,6 +91,8 @@ def train(
     decoder = Decoder(config.model)
     decoder.initialise(seed)
     decoder.to(device)
+    if device.type == "cuda":
+        decoder.compile_layers()
     moves = optimiser(decoder, settings)
     identity: dict[str, Any] = {"fingerprint": shards.fingerprint, "config": config.to_json(), "seed": seed}
     identity["exclude"] = sorted(set(exclude))
@@ -134,15 +136,17 @@ def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, ste
     for group in moves.param_groups:
         group["lr"] = learning_rate(step, settings)
     moves.zero_grad(set_to_none=True)
-    learned, total, total_further, busy = max(1, batch.tokens), 0.0, 0.0, None
+    learned, busy = max(1, batch.tokens), None
+    nats = torch.zeros(2, device=device)
     for start in range(0, len(batch), settings.micro_batch_sequences):
         micro = as_tensors(batch[start : start + settings.micro_batch_sequences], device)
-        loss, nats, further, here = _losses(decoder, micro, config, learned, len(micro[0]) / len(batch))
+        loss, found, here = _losses(decoder, micro, config, learned, len(micro[0]) / len(batch))
         torch.autograd.backward(loss)
-        total, total_further = total + nats, total_further + further
+        nats += found  # read at the end alone, so that a GPU need not be waited for
         if here is not None:
             busy = here if busy is None else busy + here
     norm = clip(decoder, settings.clip)
+    total, total_further = nats.tolist()
     if not math.isfinite(total) or not math.isfinite(norm):
         raise TrainingError(
             f"step {step + 1}: the loss is {total / learned} and the gradient's norm {norm}; "
@@ -157,8 +161,8 @@ def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, ste
 
 def _losses(
     decoder: Decoder, micro: tuple[Tensor, Tensor, Tensor], config: Config, learned: int, share: float
-) -> tuple[Tensor, float, float, Tensor | None]:
-    """Return the loss to descend, the nats of the next tokens and of further ones, and the experts' loads [M, E]."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the loss to descend, the nats of the next tokens and of further ones [2], and the experts' loads [M, E]."""
     inputs_BT, targets_BT, documents_BT = micro
     settings = config.training
     with precision(inputs_BT.device):
@@ -167,7 +171,7 @@ def _losses(
         further = torch.zeros_like(nats)
         states, more = decoder.further(hidden_BTD, inputs_BT, documents_BT)
         for depth, state_BTD in enumerate(states, start=1):
-            same_BT = documents_BT[:, depth:] == documents_BT[:, :-depth]
+            same_BT = (documents_BT[:, depth:] == documents_BT[:, :-depth]).to(inputs_BT.device)
             later_BT = targets_BT[:, depth:].masked_fill(~same_BT, IGNORED)
             piece = head_loss(state_BTD.flatten(0, 1), decoder.lm_head.weight, later_BT.flatten())
             further = further + piece / len(states)
@@ -176,7 +180,7 @@ def _losses(
         for routing in routings:
             loss = loss + settings.sequence_balance * share * sequence_loss(routing)
     busy = loads(routings, config.model.n_routed_experts) if routings else None
-    return loss, float(nats.detach()), float(further.detach()), busy
+    return loss, torch.stack([nats, further]).detach(), busy
 
 
 def _check_size(config: Config, device: torch.device) -> None:

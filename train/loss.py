@@ -8,6 +8,8 @@ Shapes: N tokens, D hidden, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,11 +17,41 @@ from torch import Tensor
 
 from loader.rows import IGNORED
 
-PIECE = 512  # tokens
+PIECE, GPU_PIECE = 512, 4096  # tokens
 
 
 def _product_kind(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+
+
+def _slopes(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of -log p(target), and its gradient by the logits, which are written over."""
+    kind, learned_N1, target_N1 = (
+        logits_NV.dtype,
+        (target_N != IGNORED)[:, None].float(),
+        target_N.clamp(min=0)[:, None],
+    )
+    # in place and with one exponential: these passes cost as much as a small model's attention
+    powers_NV = logits_NV.float().sub_(logits_NV.amax(dim=-1, keepdim=True))
+    picked_N1 = powers_NV.gather(1, target_N1)
+    sum_N1 = powers_NV.exp_().sum(dim=-1, keepdim=True)
+    nats = ((sum_N1.log() - picked_N1) * learned_N1).sum()
+    return nats, powers_NV.mul_(learned_N1 / sum_N1).scatter_add_(1, target_N1, -learned_N1).to(kind)
+
+
+def _fusable_slopes(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `_slopes` does, in a form that a compiler fuses into two passes."""
+    learned_N1, target_N1 = (target_N != IGNORED)[:, None].float(), target_N.clamp(min=0)[:, None]
+    wide_NV = logits_NV.float()
+    sum_N1 = wide_NV.logsumexp(dim=-1, keepdim=True)
+    nats = ((sum_N1 - wide_NV.gather(1, target_N1)) * learned_N1).sum()
+    hit_NV = torch.arange(logits_NV.shape[1], device=logits_NV.device) == target_N1
+    return nats, (((wide_NV - sum_N1).exp() - hit_NV.float()) * learned_N1).to(logits_NV.dtype)
+
+
+@cache
+def _fused_slopes() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    return torch.compile(_fusable_slopes, dynamic=True)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -33,18 +65,12 @@ class _HeadLoss(torch.autograd.Function):
             total = hidden_ND.new_zeros((), dtype=torch.float32)
             gradient_ND = torch.empty_like(hidden_ND)
             gradient_VD = torch.zeros_like(weight_VD)
-            for start in range(0, len(hidden_ND), PIECE):
-                piece_ND, piece_N = hidden_ND[start : start + PIECE].to(kind), target_N[start : start + PIECE]
-                logits_NV = (piece_ND @ narrow_VD.T).float()
-                learned_N1 = (piece_N != IGNORED)[:, None].float()
-                target_N1 = piece_N.clamp(min=0)[:, None]
-                # in place and with one exponential: these passes cost as much as a small model's attention
-                powers_NV = logits_NV.sub_(logits_NV.amax(dim=-1, keepdim=True))
-                picked_N1 = powers_NV.gather(1, target_N1)
-                sum_N1 = powers_NV.exp_().sum(dim=-1, keepdim=True)
-                total += ((sum_N1.log() - picked_N1) * learned_N1).sum()
-                slope_NV = powers_NV.mul_(learned_N1 / sum_N1).scatter_add_(1, target_N1, -learned_N1).to(kind)
-                gradient_ND[start : start + PIECE] = slope_NV @ narrow_VD
+            size, slopes = (GPU_PIECE, _fused_slopes()) if hidden_ND.is_cuda else (PIECE, _slopes)
+            for start in range(0, len(hidden_ND), size):
+                piece_ND, piece_N = hidden_ND[start : start + size].to(kind), target_N[start : start + size]
+                nats, slope_NV = slopes(piece_ND @ narrow_VD.T, piece_N)
+                total += nats
+                gradient_ND[start : start + size] = slope_NV @ narrow_VD
                 if kind == gradient_VD.dtype:
                     gradient_VD.addmm_(slope_NV.T, piece_ND)
                 else:

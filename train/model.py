@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train import rotary
-from train.attention import Attention, LatentCache, Norm, linear
+from train.attention import Attention, Laid, LatentCache, Norm, Seen, linear
 from train.config import ModelConfig
 from train.experts import FeedForward, MixtureOfExperts, Routing
 
@@ -35,12 +36,12 @@ class Block(nn.Module):
         self,
         x_BTD: Tensor,
         rotations: tuple[Tensor, Tensor],
-        mask_BTS: Tensor | None,
+        seen: Seen,
         cache: LatentCache | None = None,
         layer: int = 0,
     ) -> tuple[Tensor, Routing | None]:
         """Return the new hidden states, and where the tokens went if this block has experts."""
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotations, mask_BTS, cache, layer)
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotations, seen, cache, layer)
         normed_BTD = self.post_attention_layernorm(x_BTD)
         if isinstance(self.mlp, FeedForward):
             return x_BTD + self.mlp(normed_BTD), None
@@ -71,12 +72,13 @@ class PredictionModule(Block):
         hidden_BTD: Tensor,
         embedded_BTD: Tensor,
         rotations: tuple[Tensor, Tensor],
-        mask_BTS: Tensor | None,
+        seen: Seen,
         cache: LatentCache | None = None,
         layer: int = 0,
     ) -> tuple[Tensor, Routing | None]:
         joined = torch.cat([self.enorm(embedded_BTD), self.hnorm(hidden_BTD)], dim=-1)
-        x_BTD, routing = self(self.eh_proj(joined), rotations, mask_BTS, cache, layer)
+        block = self if cache is None else self.forward  # what grows by a token at a time is never compiled
+        x_BTD, routing = block(self.eh_proj(joined), rotations, seen, cache, layer)
         return self.shared_head.norm(x_BTD), routing
 
 
@@ -122,11 +124,12 @@ class Decoder(nn.Module):
         start again with each. With a cache, the tokens follow those already in it, and it grows by them.
         """
         start = 0 if cache is None else cache.length
-        rotations, mask_BTS = self.surroundings(tokens_BT, documents_BT, start, seen=None if cache is None else start)
+        rotations, seen = self.surroundings(tokens_BT, documents_BT, start, seen=None if cache is None else start)
         x_BTD = self.model.embed_tokens(tokens_BT)
         routings = []
         for layer, block in enumerate(self.blocks):
-            x_BTD, routing = block(x_BTD, rotations, mask_BTS, cache, layer)
+            run = block if cache is None else block.forward  # what grows by a token at a time is never compiled
+            x_BTD, routing = run(x_BTD, rotations, seen, cache, layer)
             if routing is not None:
                 routings.append(routing)
         if cache is not None:
@@ -144,19 +147,27 @@ class Decoder(nn.Module):
         for depth, module in enumerate(self.prediction_modules, start=1):
             length = tokens_BT.shape[1] - depth
             documents = None if documents_BT is None else documents_BT[:, :length]
-            rotations, mask_BTS = self.surroundings(tokens_BT[:, :length], documents)
+            rotations, seen = self.surroundings(tokens_BT[:, :length], documents)
             embedded_BTD = self.model.embed_tokens(tokens_BT[:, depth:])
-            hidden_BTD, routing = module.predict(hidden_BTD[:, :length], embedded_BTD, rotations, mask_BTS)
+            hidden_BTD, routing = module.predict(hidden_BTD[:, :length], embedded_BTD, rotations, seen)
             states.append(hidden_BTD)
             routings.extend([] if routing is None else [routing])
         return states, routings
 
+    def compile_layers(self) -> None:
+        """Have torch compile each layer, for training. Worth it on a GPU: 1.5 times the speed, after half a minute.
+
+        On a CPU the products rule; compiled layers were 1.02 to 1.07 times as fast, after 24 to 150 seconds.
+        """
+        for layer in self.model.layers:
+            layer.compile()
+
     def surroundings(
         self, tokens_BT: Tensor, documents_BT: Tensor | None = None, start: int = 0, seen: int | None = None
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """Return the rotations of these tokens' positions, and what each may see (None: all before).
+    ) -> tuple[tuple[Tensor, Tensor], Seen]:
+        """Return the rotations of these tokens' positions, and what each may see.
 
-        With documents that is a number to add to each score, 0 or -inf; with a past it is whether, as `Attention` wants.
+        `documents_BT` may lie on another device than the tokens; each of its numbers stands in one stretch of a row.
         """
         length, device = tokens_BT.shape[1], tokens_BT.device
         places_T = torch.arange(length, device=device)
@@ -165,12 +176,15 @@ class Decoder(nn.Module):
             if seen is not None:
                 mask = (torch.arange(seen + length, device=device) <= (seen + places_T)[:, None])[None]
             return rotary.rotations(self.frequencies_P, (start + places_T)[None], self.config), mask
-        same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
-        mask_BTT = same_BTT & (places_T <= places_T[:, None])
-        first_BT = same_BTT.to(torch.uint8).argmax(dim=-1)
+        first_BT = functional.pad(documents_BT[:, 1:] != documents_BT[:, :-1], (1, 0), value=True)
+        start_BT = torch.where(first_BT.to(device), places_T, 0).cummax(dim=1).values
+        rotations = rotary.rotations(self.frequencies_P, places_T - start_BT, self.config)
+        if device.type == "cuda":
+            ends = functional.pad(first_BT.flatten().nonzero()[:, 0], (0, 1), value=first_BT.numel())
+            return rotations, Laid(ends.to(device, torch.int32, non_blocking=True), length)
+        open_BTT = (start_BT[:, None, :] == start_BT[:, :, None]) & (places_T <= places_T[:, None])
         # added to scores as it is: attention would turn a mask of truth values into this anew in every layer
-        closed_BTT = torch.zeros(mask_BTT.shape, device=device).masked_fill(~mask_BTT, float("-inf"))
-        return rotary.rotations(self.frequencies_P, places_T - first_BT, self.config), closed_BTT
+        return rotations, torch.zeros(open_BTT.shape, device=device).masked_fill(~open_BTT, float("-inf"))
 
     def initialise(self, seed: int) -> None:
         """Draw all weights anew: norms are 1, the rest normal with the config's deviation. A function of the seed."""
