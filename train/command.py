@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", default="tiny-cpu", help="size of model and training: tiny-cpu (default), 100m, v3-671b"
     )
+    parser.add_argument(
+        "--micro-batch",
+        type=int,
+        dest="micro_batch_sequences",
+        metavar="ROWS",
+        help="rows of a step computed at once, the less memory the fewer (default: the preset's)",
+    )
     parser.add_argument("--steps", type=int, help="training steps (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the data (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the model's folder")
@@ -123,7 +130,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a training that the arguments change."""
     from train.config import ConfigError
 
-    given = {name: getattr(arguments, name) for name in ("steps", "optimiser")}
+    given = {name: getattr(arguments, name) for name in ("steps", "optimiser", "micro_batch_sequences")}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
         shares = dict(_pair(one) for one in arguments.mixture.split(",") if one)

@@ -62,11 +62,11 @@ class Gate(nn.Module):
         config = self.config
         if config.topk_group < config.n_group:
             choice_BTGX = choice_BTE.view(*choice_BTE.shape[:2], config.n_group, -1)
-            groups_BTG = choice_BTGX.topk(2, dim=-1).values.sum(dim=-1)
-            best = groups_BTG.topk(config.topk_group, dim=-1).indices
+            groups_BTG = choice_BTGX.gather(-1, _best(choice_BTGX, 2)).sum(dim=-1)
+            best = _best(groups_BTG, config.topk_group)
             closed_BTG = torch.ones_like(groups_BTG, dtype=torch.bool).scatter(-1, best, False)
             choice_BTE = choice_BTGX.masked_fill(closed_BTG[..., None], float("-inf")).flatten(-2)
-        return choice_BTE.topk(config.num_experts_per_tok, dim=-1, sorted=False).indices
+        return _best(choice_BTE, config.num_experts_per_tok)
 
 
 class Experts(nn.Module):
@@ -109,7 +109,7 @@ class _Dealt(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, None, None]:
         _, place_NK = ctx.saved_tensors
-        return functional.embedding_bag(place_NK, upstream[0].contiguous(), mode="sum"), None, None
+        return _summed(upstream[0], place_NK), None, None
 
 
 class _Summed(torch.autograd.Function):
@@ -118,7 +118,7 @@ class _Summed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y_PD: Tensor, token_P: Tensor, place_NK: Tensor) -> Tensor:
         ctx.save_for_backward(token_P, place_NK)
-        return functional.embedding_bag(place_NK, y_PD, mode="sum")
+        return _summed(y_PD, place_NK)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, None, None]:
@@ -129,6 +129,20 @@ class _Summed(torch.autograd.Function):
 def _grouped(x_PI: Tensor, weights_EOI: Tensor, ends_E: Tensor) -> Tensor:
     """Multiply each expert's run of rows, ending before `ends_E`, with that expert's matrix."""
     return functional.grouped_mm(x_PI, weights_EOI.transpose(1, 2), offs=ends_E)
+
+
+def _summed(rows_PD: Tensor, place_NK: Tensor) -> Tensor:
+    """Return the sum of each token's rows, [N, D]. On a GPU a compiler fuses what a CPU has one kernel for."""
+    if rows_PD.is_cuda:
+        return rows_PD.index_select(0, place_NK.flatten()).view(*place_NK.shape, -1).sum(dim=1)
+    return functional.embedding_bag(place_NK, rows_PD.contiguous(), mode="sum")
+
+
+def _best(scores: Tensor, most: int) -> Tensor:
+    """Return the places of the `most` greatest along the last dimension, in no order. A GPU sorts a few dozen faster."""
+    if scores.is_cuda:
+        return scores.sort(dim=-1, descending=True).indices[..., :most]
+    return scores.topk(most, dim=-1, sorted=False).indices
 
 
 class MixtureOfExperts(nn.Module):

@@ -46,8 +46,14 @@ def test_a_token_sees_its_own_document_alone(make_decoder: Callable[..., Decoder
     batch = rows(1)
     nats, _ = token_nats(here, batch)
     found, _ = token_nats(there, batch)
-    assert np.abs(nats - found).max() < 0.2
-    assert abs(nats.mean() - found.mean()) < 0.01
+    assert np.median(np.abs(nats - found)) < 0.05  # a few tokens go to another expert: rounding decides
+    assert abs(nats.mean() - found.mean()) < 0.02
+    changed = batch.inputs_BT.copy()
+    others = batch.documents_BT != batch.documents_BT[:, -1:]
+    changed[others] = (changed[others] + 1) % VOCABULARY
+    again, _ = token_nats(there, Batch(changed, batch.targets_BT, batch.documents_BT))
+    assert np.abs(again - found)[~others.ravel()].max() < 1e-3
+    assert np.abs(again - found)[others.ravel()].max() > 1e-3
 
 
 def test_steps_of_compiled_layers_follow_the_cpu(make_decoder: Callable[..., Decoder]) -> None:
