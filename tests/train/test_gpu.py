@@ -74,7 +74,7 @@ def test_the_fused_loss_has_the_gradients_of_the_plain_one() -> None:
     target = torch.randint(-1, VOCABULARY, (700,), generator=source)
     found = []
     for device in ("cpu", "cuda"):
-        inputs = [x.to(device).requires_grad_() for x in (hidden, weight)]
+        inputs = [x.to(device).clone().requires_grad_() for x in (hidden, weight)]
         loss = head_loss(*inputs, target.to(device))
         torch.autograd.backward(loss)
         found.append([loss.detach().cpu(), *(x.grad.cpu() for x in inputs if x.grad is not None)])

@@ -14,7 +14,7 @@ from torch.nn import functional
 from train.attention import LatentCache
 from train.config import ConfigError, Yarn, preset
 from train.experts import Experts, Gate
-from train.loss import IGNORED, head_loss, token_losses
+from train.loss import IGNORED, _fusable_slopes, _slopes, head_loss, token_losses
 from train.model import Decoder, count_parameters
 from train.rotary import rotate, rotations
 
@@ -214,3 +214,12 @@ def test_stretched_positions_turn_slow_pairs_slower_and_fast_pairs_alike(make_de
     stretched = make_decoder(qk_rope_head_dim=16, rope_scaling=Yarn(40.0, 64)).frequencies_P
     assert stretched[0] == plain[0]
     torch.testing.assert_close(stretched[-1], plain[-1] / 40)
+
+
+def test_the_slopes_that_a_compiler_fuses_are_those_written_in_place() -> None:
+    source = torch.Generator().manual_seed(2)
+    logits, target = torch.randn(50, 97, generator=source), torch.randint(-1, 97, (50,), generator=source)
+    nats, slopes = _slopes(logits.clone(), target)
+    fused_nats, fused_slopes = _fusable_slopes(logits, target)
+    assert torch.allclose(nats, fused_nats)
+    assert torch.allclose(slopes, fused_slopes, atol=1e-6)
