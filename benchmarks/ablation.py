@@ -58,7 +58,7 @@ RECIPE: dict[str, Any] = {
             "presets": ["gopher_repetition"],
             "rules": {"words": {"min": 100}, "language_score": {"min": 0.5}},
         },
-        "code": {"presets": ["starcoder"]},
+        "code": {"presets": ["starcoder", "starcoder2"]},
         "multilingual": {
             "edits": ["repair_text"],
             "rules": {"characters": {"min": 20}, "language_score": {"min": 0.5}, "top_2_gram": {"max": 0.3}},

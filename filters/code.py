@@ -1,6 +1,7 @@
 """Source code: is a file written by a person to be read, or is it data, markup or minified?
 
-After Li et al. 2023, StarCoder, section 3.1, and the filters released with it. Where a rule of theirs holds for some
+After Li et al. 2023, StarCoder, section 3.1, and the filters released with it; encoded data after Lozhkov et al. 2024,
+StarCoder 2 and The Stack v2. Where a rule of theirs holds for some
 programming languages only, its column is written so that every other document passes: a rule sees every document.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.kernels import code
+from filters.kernels import code, encoded
 from filters.kernels.buffers import buffers
 from filters.ratio import ratio
 from filters.signal import signal
@@ -93,6 +94,17 @@ def data_size_excess(text: pa.LargeStringArray, programming_language: pa.StringA
     characters = np.asarray(pc.utf8_length(text))
     outside = np.maximum(SMALLEST_DATA - characters, 0) + np.maximum(characters - LARGEST_DATA, 0)
     return np.where(_is_one_of(programming_language, DATA), outside, 0)
+
+
+@signal(encoded=pa.float32(), longest_encoded=pa.int32())
+def encoded_data(text: pa.LargeStringArray) -> tuple[pa.Array, np.ndarray]:
+    """Measure the share of characters in base64, hexadecimal bytes and escapes of Unicode, and the longest stretch of it.
+
+    Words one a line and nothing else look like base64 too: the published expression lets a stretch go on over newlines.
+    A text of no characters has no share: null.
+    """
+    inside, longest = encoded.encoded(*buffers(text))
+    return ratio(inside, np.asarray(pc.utf8_length(text))), longest
 
 
 def _is_one_of(programming_language: pa.StringArray, names: Sequence[str]) -> np.ndarray:

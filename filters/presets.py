@@ -93,8 +93,17 @@ STARCODER = _preset(
     data_size_excess=(None, 0),
 )
 
+STARCODER2 = _preset(
+    "starcoder2",
+    "Lozhkov et al. 2024, StarCoder 2 and The Stack v2, section 2.1, the filter of encoded data; its other filters are "
+    "about those of StarCoder",
+    encoded=(None, 0.5),
+    longest_encoded=(None, 1024),
+)
+
 PRESETS: dict[str, Preset] = {
-    preset.name: preset for preset in (GOPHER_QUALITY, GOPHER_REPETITION, C4, C4_FINEWEB, FINEWEB, STARCODER)
+    preset.name: preset
+    for preset in (GOPHER_QUALITY, GOPHER_REPETITION, C4, C4_FINEWEB, FINEWEB, STARCODER, STARCODER2)
 }
 
 SETS: dict[str, frozenset[str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import re
 import unicodedata
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.code import data_size_excess, file_shape, language_bounds, visible_text, xml_declaration
-from filters.presets import STARCODER
+from filters.code import data_size_excess, encoded_data, file_shape, language_bounds, visible_text, xml_declaration
+from filters.presets import STARCODER, STARCODER2
 from filters.rule import decide
 from filters.signal import collect, measure, needed
 
@@ -148,6 +149,46 @@ def test_a_slice_gives_what_the_whole_gives(documents, draw):
             for result in (signal(*(one.slice(start) for one in columns)), signal(*columns))
         )
         assert [one.tolist() for one in parts] == [one.tolist()[start:] for one in wholes]
+
+
+ENCODED = [
+    rb"[a-zA-Z0-9+/\n=]{64,}",
+    rb"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,|\b\s*)){8,}",
+    rb"(?:\\u[0-9a-fA-F]{4}){8,}",
+]
+"""The expressions of StarCoder 2, over bytes: outside ASCII nothing is a letter or a space."""
+SCRAPS = (
+    "0x1f,", "0xff, ", "\\x1F", "a7 ", "a7,", "a7", "zz", "0x", "x", "_", "\\u00e9", "\\u", "é", "한", "\n", "\t", " ", '"',
+    "b" * 40, "+/==", "A" * 63, "1", "\\x0a" * 8, "\\u12ab" * 8, "0a " * 8, "0a," * 7,
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(st.sampled_from(SCRAPS), max_size=24).map("".join), max_size=4))
+@settings(max_examples=500, deadline=None)
+def test_encoded_data_is_what_the_published_expressions_find(documents):
+    shares, longest = encoded_data(column(*documents))
+    for text, found, most in zip(documents, shares.to_pylist(), longest.tolist(), strict=True):
+        spans = [match.span() for one in ENCODED for match in re.finditer(one, text.encode())]
+        assert most == max((end - start for start, end in spans), default=0)
+        assert found == share(len({place for start, end in spans for place in range(start, end)}), len(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "column_that_fails"),
+    [
+        ("x = 1\n" + "QUJD" * 300, {"encoded", "longest_encoded"}),
+        ("an ordinary line of text\n" * 200 + "QUJD" * 300, {"longest_encoded"}),
+        ("QUJDREVGR0hJSktM" * 5 + "\n", {"encoded"}),
+        ("bytes = [" + "0x1f," * 12 + "]", {"encoded"}),
+        ("an ordinary line of text\n" * 200, set()),
+        ("", {"encoded"}),  # a null fails
+    ],
+)
+def test_encoded_data_fails_the_preset(text, column_that_fails):
+    batch = pa.RecordBatch.from_pylist([measured(text, "C")])
+    passed, _ = decide(batch, STARCODER2.rules)
+    failed = {name for name in passed.schema.names if not passed.column(name)[0].as_py()}
+    assert failed == {f"starcoder2.{name}" for name in column_that_fails}
 
 
 def measured(text: str, language: str | None) -> dict[str, float | None]:
