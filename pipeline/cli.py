@@ -142,6 +142,9 @@ def _leave_when_interrupted() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pipeline import starting
+
+    starting.start()
     from pipeline.engine import EngineError, options_of
     from pipeline.manifest import RunError
     from pipeline.recipe import load
