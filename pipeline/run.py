@@ -90,6 +90,7 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     with _workers(store, workers, options) as processes:
         if not _named_runner(options):
             starting.import_beam()  # it takes long: the workers import it meanwhile
+            starting.import_numba()
         from pipeline import engine, graph
         from pipeline.progress import Progress
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 STEPS = (50_000, 20, 20)
@@ -18,10 +18,18 @@ UNUSED = ("pandas", "pymongo", "boto3")
 """Packages that Beam imports where they are there, for readers and types of its own that no graph of ours has."""
 
 
-def start() -> None:
-    """Look for garbage in larger steps from now on, and not when the process ends."""
+def start(plugins: bool = True) -> None:
+    """Look for garbage in larger steps from now on, and not when the process ends.
+
+    Where no `plugins` will run, pyarrow works without pandas, which it would import for the first array that it makes.
+    """
     gc.set_threshold(*STEPS)
     atexit.register(gc.freeze)
+    if not plugins:
+        with _without("pandas"):
+            import pyarrow
+
+            pyarrow.array([0])  # it looks for pandas once
 
 
 def import_beam() -> None:
@@ -31,13 +39,35 @@ def import_beam() -> None:
         from apache_beam.runners.portability import fn_api_runner  # noqa: F401
 
 
+def import_numba() -> None:
+    """Import numba, and let it look for BLAS only when a kernel multiplies matrices: it does so by importing SciPy."""
+    from numba.np import linalg
+
+    look = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401  # looks once, when it is imported
+    finally:
+        linalg.ensure_blas = look
+
+
+class _Absent:
+    """Finds that packages are not there, for the import system; those that are imported already are not looked for."""
+
+    def __init__(self, packages: Collection[str]) -> None:
+        self._packages = packages
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in self._packages:
+            raise ModuleNotFoundError(f"no {name} here", name=name)
+
+
 @contextmanager
 def _without(*packages: str) -> Iterator[None]:
-    """Let an import of these packages fail, as if they were not installed, but for those that are imported already."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is what stops an import
+    """Let an import of these packages fail, as if they were not installed."""
+    absent = _Absent(packages)
+    sys.meta_path.insert(0, absent)
     try:
         yield
     finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
+        sys.meta_path.remove(absent)

@@ -215,6 +215,7 @@ def _import_everything() -> None:
 
     starting.start()
     starting.import_beam()
+    starting.import_numba()
     from apache_beam.runners.portability.fn_api_runner import worker_handlers  # noqa: F401
     from apache_beam.runners.worker import sdk_worker  # noqa: F401
 

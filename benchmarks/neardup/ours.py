@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 
 from pipeline import starting
 
-starting.start()
+starting.start(plugins=False)
 starting.import_beam()  # as a run of the command does
+starting.import_numba()
 
 from filters.signal import signal
 from pipeline import graph

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba.np import linalg
 
 # nogil: kernels of several threads run side by side. cache: compiled once per machine, not once per process.
 JIT: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
@@ -39,19 +38,6 @@ def buffers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     padded = np.zeros(end - start + PADDING, np.uint8)
     padded[: end - start] = data[start:end]
     return _readonly(offsets - start), _readonly(padded)
-
-
-def _spare_scipy() -> None:
-    """Let numba look for BLAS when a kernel multiplies matrices, not before any is loaded: it does so by importing SciPy."""
-    look = linalg.ensure_blas
-    linalg.ensure_blas = lambda: None
-    try:
-        import numba.np.arraymath  # noqa: F401  # looks once, when it is imported
-    finally:
-        linalg.ensure_blas = look
-
-
-_spare_scipy()
 
 
 def _readonly(array: np.ndarray) -> np.ndarray:

@@ -39,7 +39,11 @@ def test_matrices_can_be_multiplied_in_a_kernel_although_blas_is_looked_for_late
     pytest.importorskip("scipy")
     script = """
 import sys
+from pipeline.starting import import_numba
+import_numba()
+import pyarrow
 from filters.sketch import bands
+bands(pyarrow.array(["A text loads what numba loads late."], pyarrow.large_string()))
 print("scipy.linalg" in sys.modules)
 import numba, numpy
 print(numba.njit(lambda a: (a @ a).sum())(numpy.eye(3)))
