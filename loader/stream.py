@@ -14,7 +14,7 @@ from numba import njit
 from loader.choice import DataError, held_out, infilled, named
 from loader.infill import MARKS
 from loader.order import key_of, mixed, salts_of, shuffled, walked
-from loader.rows import Batch, Piece, Rows, joined
+from loader.rows import IGNORED, Batch, Piece, Rows, joined
 from pipeline.shards import Shards
 
 _AT_ONCE = 1 << 20  # rows looked through at a time
@@ -171,6 +171,19 @@ def _locate(
 def rank_rows(count: int, rank: int, ranks: int) -> slice:
     """Return which rows of a batch one of `ranks` processes takes; together they take each once, for any `ranks`."""
     return slice(rank * count // ranks, (rank + 1) * count // ranks)
+
+
+def rank_parts(batch: Batch, most: int, rank: int, ranks: int) -> Iterator[tuple[Batch, int]]:
+    """Yield one process's rows of a batch, at most `most` at a time, and how many of them count.
+
+    Every process gets as many parts, as all compute them together. One that is out of rows gets a row that counts nothing,
+    without targets.
+    """
+    mine = batch[rank_rows(len(batch), rank, ranks)]
+    for start in range(0, -(-len(batch) // ranks), most):
+        part = mine[start : start + most]
+        idle = Batch(batch.inputs_BT[:1], np.full_like(batch.targets_BT[:1], IGNORED), batch.documents_BT[:1])
+        yield (part, len(part)) if len(part) else (idle, 0)
 
 
 def _by_corpus(shards: Shards) -> Iterator[tuple[str, list[str], np.ndarray, np.ndarray, bool]]:

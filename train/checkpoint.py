@@ -7,6 +7,7 @@ digests of the two and is written last. Nothing is loaded before its digest was 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ranks.group import ALONE, Ranks
+from ranks.shares import Share, share
 from train.about import ABOUT, ADVICE, CheckpointError, canonical, checkpoints, read_about
 from train.model import Decoder
 
@@ -25,58 +28,120 @@ KEPT = 2
 
 
 def save_checkpoint(
-    folder: Path, step: int, decoder: Decoder, optimiser: torch.optim.Optimizer, about: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    decoder: Decoder,
+    optimiser: torch.optim.Optimizer,
+    about: Mapping[str, Any],
+    ranks: Ranks = ALONE,
 ) -> Path:
-    """Write the checkpoint of `step` and remove all but the last KEPT; return its folder."""
+    """Write the checkpoint of `step` and remove all but the last KEPT; return its folder.
+
+    Of several processes each writes its shares; the first says that the checkpoint is whole once all have written.
+    """
     target, building = folder / f"step-{step:08}", folder / f".step-{step:08}"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    parts = {"model": _tensors(decoder.state_dict()), "optimiser": _optimiser_tensors(decoder, optimiser)}
-    digests = {}
-    for name, tensors in parts.items():
-        data = save(tensors)
-        digests[name] = {"sha256": hashlib.sha256(data).hexdigest(), "tensors": _digests(tensors)}
-        _write(building / f"{name}.safetensors", data)
-    values = {"step": step, "digests": digests, **about}
-    _write(building / ABOUT, canonical({**values, "sha256": hashlib.sha256(canonical(values)).hexdigest()}))
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(building, target)
-    for changed in (target, folder):
-        _sync_folder(changed)
-    for old in checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    with ranks.together():
+        if ranks.is_first:
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+    digests: dict[str, Any] = {}
+    with ranks.together():
+        for part, shares in (("model", _model(decoder, ranks)), ("optimiser", _state(decoder, optimiser, ranks))):
+            name = part if ranks.count == 1 else f"{part}-{ranks.rank + 1}-of-{ranks.count}"
+            # what all processes hold alike the first writes
+            written = {key: one for key, one in shares.items() if ranks.is_first or not one.is_all}
+            tensors = {key: one.local.detach().to("cpu").contiguous().clone() for key, one in written.items()}
+            data = save(tensors)
+            digests[name] = {"sha256": hashlib.sha256(data).hexdigest(), "tensors": _digests(tensors)}
+            if ranks.count > 1:
+                digests[name]["rows"] = {key: [one.start, one.stop, one.rows] for key, one in written.items()}
+            _write(building / f"{name}.safetensors", data)
+        (building / f".{ranks.rank}.json").write_text(json.dumps(digests))
+    with ranks.together():
+        if ranks.is_first:
+            for rank in range(ranks.count):
+                said = building / f".{rank}.json"
+                digests |= json.loads(said.read_text())
+                said.unlink()
+            values = {"step": step, "digests": digests, **about}
+            _write(building / ABOUT, canonical({**values, "sha256": hashlib.sha256(canonical(values)).hexdigest()}))
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(building, target)
+            for changed in (target, folder):
+                _sync_folder(changed)
+            for old in checkpoints(folder)[:-KEPT]:
+                shutil.rmtree(old)
     return target
 
 
-def load_model(checkpoint: Path, decoder: Decoder) -> dict[str, Any]:
-    """Load a checkpoint's weights into a decoder and return what the checkpoint says of itself."""
+def load_model(checkpoint: Path, decoder: Decoder, ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Load a checkpoint's weights into a decoder and return what the checkpoint says of itself.
+
+    Whichever number of processes wrote it: of several each takes its share.
+    """
     about = read_about(checkpoint)
-    tensors = _read(checkpoint, "model", about)
-    wanted = decoder.state_dict()
-    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in wanted.items()}:
-        raise CheckpointError(f"{checkpoint}: its tensors are not those of this model's configuration")
-    decoder.load_state_dict(tensors)
+    _fill(checkpoint, "model", about, _model(decoder, ranks))
     return about
 
 
-def load_optimiser(checkpoint: Path, decoder: Decoder, optimiser: torch.optim.Optimizer) -> None:
+def load_optimiser(checkpoint: Path, decoder: Decoder, optimiser: torch.optim.Optimizer, ranks: Ranks = ALONE) -> None:
     """Load the optimiser's state, so that training goes on as if it had never stopped."""
-    tensors = _read(checkpoint, "optimiser", read_about(checkpoint))
-    for name, weight in decoder.named_parameters():
-        state = {key.rsplit("|", 1)[1]: tensors[key] for key in tensors if key.rsplit("|", 1)[0] == name}
-        optimiser.state[weight] = {
-            key: value if key == "step" else value.to(weight.device) for key, value in state.items()
-        }
+    about, weights = read_about(checkpoint), dict(decoder.named_parameters())
+    for key in sorted({key for _, digests in _files(about, "optimiser") for key in digests["tensors"]}):
+        name, state = key.rsplit("|", 1)
+        if name in weights:
+            empty = torch.zeros(()) if state == "step" else torch.zeros_like(weights[name])
+            optimiser.state[weights[name]][state] = empty
+    _fill(checkpoint, "optimiser", about, _state(decoder, optimiser, ranks))
 
 
-def _read(checkpoint: Path, part: str, about: Mapping[str, Any]) -> dict[str, Tensor]:
-    path = checkpoint / f"{part}.safetensors"
+def _model(decoder: Decoder, ranks: Ranks) -> dict[str, Share]:
+    return {name: share(tensor, ranks, ".mlp.experts." in name) for name, tensor in decoder.state_dict().items()}
+
+
+def _state(decoder: Decoder, optimiser: torch.optim.Optimizer, ranks: Ranks) -> dict[str, Share]:
+    return {
+        f"{name}|{key}": share(value, ranks, ".mlp.experts." in name)
+        for name, weight in decoder.named_parameters()
+        for key, value in optimiser.state.get(weight, {}).items()
+    }
+
+
+def _files(about: Mapping[str, Any], part: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the names of the files of a part, one or one of each process, and their digests."""
+    return [(name, digests) for name, digests in about["digests"].items() if name.split("-")[0] == part]
+
+
+def _fill(checkpoint: Path, part: str, about: Mapping[str, Any], shares: Mapping[str, Share]) -> None:
+    """Copy what is wanted of a part. A file that has none of its rows is not read."""
+    missing = {name: one.rows for name, one in shares.items()}
+    unlike = CheckpointError(f"{checkpoint}: its tensors are not those of this model's configuration")
+    for file, digests in _files(about, part):
+        rows = digests.get("rows")
+        if not set(digests["tensors"]) <= set(shares):
+            raise unlike
+        for name, (start, stop, _) in (rows or {}).items():
+            missing[name] -= stop - start
+        if rows and not any(start < shares[n].stop and shares[n].start < stop for n, (start, stop, _) in rows.items()):
+            continue
+        tensors = _read(checkpoint, file, digests)
+        for name, tensor in tensors.items():
+            if tensor.shape[1:] != shares[name].local.shape[1:] or tensor.dim() != shares[name].local.dim():
+                raise unlike
+            missing[name] -= 0 if rows else len(tensor) if tensor.dim() else 1
+        for name, tensor in tensors.items():
+            shares[name].take(tensor, rows[name][0] if rows else 0)
+    if any(missing.values()):
+        raise unlike
+
+
+def _read(checkpoint: Path, name: str, digests: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = checkpoint / f"{name}.safetensors"
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    digests = about["digests"][part]
     if hashlib.sha256(data).hexdigest() == digests["sha256"]:
         return load(data)
     raise CheckpointError(f"{path}: damaged: {_damage(data, digests['tensors'])}; {ADVICE}")
@@ -91,18 +156,6 @@ def _damage(data: bytes, digests: Mapping[str, str]) -> str:
     found = _digests(tensors)
     wrong = [name for name in digests if found.get(name) != digests[name]]
     return f"the tensor {wrong[0]!r} differs" if wrong else "its header differs"
-
-
-def _optimiser_tensors(decoder: Decoder, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    found = {}
-    for name, weight in decoder.named_parameters():
-        for key, value in optimiser.state.get(weight, {}).items():
-            found[f"{name}|{key}"] = value if isinstance(value, Tensor) else torch.tensor(float(value))
-    return _tensors(found)
-
-
-def _tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
 
 
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:

@@ -6,10 +6,13 @@ Nothing here is imported before it is needed: the command's help does not wait f
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ranks.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="show held-out losses by a column of the run's ledger: quarters of a number, or its values",
     )
+    parser.add_argument("--processes", type=int, default=1, help="on this machine that train together (default: 1)")
+    parser.add_argument(
+        "--expert-parallel", type=int, default=1, metavar="N", help="processes that hold a layer's experts between them"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard beside metrics.jsonl")
     parser.add_argument(
         "--sample", type=int, default=80, metavar="N", help="tokens of text to generate at the end (default: 80)"
@@ -74,7 +81,6 @@ def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | No
 
     `bucket` says of a run and a column of its ledger which bucket each document of the shards is in.
     """
-    from dataclasses import replace
     from importlib.util import find_spec
 
     missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
@@ -82,12 +88,6 @@ def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | No
         return _fail(f"training needs {' and '.join(missing)}: pip install 'corpusmill[train]'")
     if arguments.tensorboard and find_spec("tensorboard") is None:
         return _fail("--tensorboard needs tensorboard: pip install 'corpusmill[tensorboard]'")
-    from loader.choice import DataError
-    from pipeline.shards import ShardError, Shards
-    from train.about import CheckpointError, checkpoints
-    from train.config import Config, ConfigError, preset
-    from train.loop import TrainingError, train
-
     if "://" in arguments.run:
         return _fail(
             f"{arguments.run}: training maps shards into memory, so they must be on a local disk; fetch them first: "
@@ -102,20 +102,49 @@ def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | No
             f"{folder}: the run rejected more records than its budget allows, and published no manifest; "
             f"`corpusmill train {folder}/shards` trains on what it kept all the same"
         )
+    if arguments.processes > 1 and "RANK" not in os.environ:
+        return launch(arguments.processes, _train, arguments, bucket)
+    return _train(arguments, bucket)
+
+
+def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | None) -> int:
+    """Train as one process of as many as the environment says. The first speaks for all."""
+    from dataclasses import replace
+
+    from loader.choice import DataError
+    from pipeline.shards import ShardError, Shards
+    from ranks.group import ALONE, ElsewhereError, RanksError, join, leave, lost
+    from train.about import CheckpointError, checkpoints
+    from train.config import Config, ConfigError, preset
+    from train.hardware import best_device
+    from train.loop import TrainingError, train
+
+    folder, ranks = Path(arguments.run), ALONE
     shards_folder = folder / "shards" if (folder / "shards").is_dir() else folder
     out = Path(arguments.out) if arguments.out else folder / "model"
     try:
-        shards = Shards.open(shards_folder)
-        config = preset(arguments.preset, shards.vocabulary_size)
-        config = Config(config.model, replace(config.training, **_changes(arguments)))
-        labels = {column: bucket(str(folder), column) for column in arguments.buckets} if bucket else {}
-        given = {"exclude": _names(arguments.exclude), "labels": labels, "tensorboard": arguments.tensorboard}
-        if not arguments.resume and (earlier := checkpoints(out)):
+        ranks = join(os.environ, best_device(), arguments.expert_parallel)
+        with ranks.together():
+            shards = Shards.open(shards_folder)
+            config = preset(arguments.preset, shards.vocabulary_size)
+            config = Config(config.model, replace(config.training, **_changes(arguments)))
+            labels = {column: bucket(str(folder), column) for column in arguments.buckets} if bucket else {}
+            given = {"exclude": _names(arguments.exclude), "labels": labels, "tensorboard": arguments.tensorboard}
+        if ranks.is_first and not arguments.resume and (earlier := checkpoints(out)):
             note = f"{earlier[-1]} is of an earlier run: the first new checkpoint replaces it"
             print(safe(f"note: {note}; --resume would go on from it, another --out keep it"), file=sys.stderr)
-        trained = train(shards, out, config, arguments.seed, arguments.resume, **given)
-    except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, OSError) as error:
+        trained = train(shards, out, config, arguments.seed, arguments.resume, **given, ranks=ranks)
+        leave()
+    except ElsewhereError:
+        return FAILED
+    except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, RanksError, OSError) as error:
         return _fail(str(error))
+    except RuntimeError as error:
+        if ranks.count == 1 or not lost(error):
+            raise
+        return _fail(f"process {ranks.rank} of {ranks.count} lost another; --resume goes on from the last checkpoint")
+    if not ranks.is_first:
+        return 130 if trained.interrupted else 0
     _tell(trained, out)
     if trained.interrupted:
         print(f"interrupted after step {trained.steps}; --resume goes on from there", file=sys.stderr)

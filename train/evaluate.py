@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from loader.rows import IGNORED, Batch
-from loader.stream import TrainingData
+from loader.stream import TrainingData, rank_parts, rank_rows
 from pipeline.shards import Shards
+from ranks.group import ALONE, Ranks
 from train.balance import loads, max_violation
 from train.hardware import precision, uncompiled
 from train.loss import token_losses
@@ -64,20 +66,26 @@ def as_tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tens
 
 
 @torch.no_grad()
-def token_nats(decoder: Decoder, batch: Batch) -> tuple[np.ndarray, float]:
-    """Return the loss of each token of these rows, float32 [N], and the violation of the experts' balance over them."""
-    device = decoder.lm_head.weight.device
-    nats, busy = [], None
-    for start in range(0, len(batch), ROWS_AT_ONCE):
-        inputs_BT, targets_BT, documents_BT = as_tensors(batch[start : start + ROWS_AT_ONCE], device)
+def token_nats(decoder: Decoder, batch: Batch, ranks: Ranks = ALONE) -> tuple[np.ndarray, float]:
+    """Return the loss of each token of these rows, float32 [N], and the violation of the experts' balance over them.
+
+    Of several processes each computes its rows, and each returns all.
+    """
+    device, (_, length) = decoder.lm_head.weight.device, batch.inputs_BT.shape
+    nats_BT, busy = torch.zeros(batch.inputs_BT.shape), None
+    at = rank_rows(len(batch), ranks.rank, ranks.count).start
+    for part, rows in rank_parts(batch, ROWS_AT_ONCE, ranks.rank, ranks.count):
+        inputs_BT, targets_BT, documents_BT = as_tensors(part, device)
         with precision(device), uncompiled(device):  # batches of all sizes come here
             hidden_BTD, routings = decoder(inputs_BT, documents_BT)
             losses_N = token_losses(hidden_BTD.flatten(0, 1), decoder.lm_head.weight, targets_BT.flatten())
-        nats.append(losses_N.cpu().numpy())
+        nats_BT[at : at + rows] = losses_N.view(-1, length)[:rows].cpu()
+        at += rows
         if routings:
-            here = loads(routings, decoder.config.n_routed_experts)
+            here = loads(routings, decoder.config.n_routed_experts) * min(rows, 1)
             busy = here if busy is None else busy + here
-    return np.concatenate(nats), 0.0 if busy is None else max_violation(busy)
+    violation = 0.0 if busy is None else max_violation(ranks.sum(busy))
+    return ranks.sum(nats_BT).flatten().numpy(), violation
 
 
 def evaluate_corpora(
@@ -86,6 +94,7 @@ def evaluate_corpora(
     most: int,
     bytes_of_tokens: np.ndarray,
     labels: Mapping[str, Labels] | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, HeldOutLoss]:
     """Measure the decoder on at most `most` held-out rows of every corpus that has some.
 
@@ -94,11 +103,13 @@ def evaluate_corpora(
     found, parts = {}, []
     for corpus in data.held_out:
         batch, documents_BT = data.evaluation(corpus, most)
-        nats_N, violation = token_nats(decoder, batch)
+        nats_N, violation = token_nats(decoder, batch, ranks)
         here = batch.targets_BT.ravel() != IGNORED
         bytes_N = bytes_of_tokens[batch.targets_BT.ravel()[here]]
         parts.append((documents_BT.ravel()[here], nats_N[here], bytes_N))
         found[corpus] = _loss(nats_N[here], bytes_N, violation)
+    if isinstance(decoder, FSDPModule):
+        decoder.reshard()  # else embedding and head would stay put together until the next step
     document_N, nats_N, bytes_N = (
         (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else [np.zeros(0, int)] * 3
     )

@@ -72,9 +72,11 @@ class Gate(nn.Module):
 class Experts(nn.Module):
     """All routed experts of a layer. Every chosen pair is computed; none is dropped, none is padded."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, here: int | None = None) -> None:
+        """Make the experts; `here` says how many of them, where other processes have the rest."""
         super().__init__()
-        experts, hidden, width = config.n_routed_experts, config.hidden_size, config.moe_intermediate_size
+        experts = config.n_routed_experts if here is None else here
+        hidden, width = config.hidden_size, config.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * width, hidden))
         self.down_proj = nn.Parameter(torch.empty(experts, hidden, width))
 
@@ -84,15 +86,20 @@ class Experts(nn.Module):
         token_P = order_P // chosen_NK.shape[1]
         place_NK = torch.empty_like(order_P).scatter_(0, order_P, torch.arange(len(order_P), device=order_P.device))
         place_NK = place_NK.view_as(chosen_NK)
-        experts = torch.arange(len(self.down_proj), device=x_ND.device)
-        ends_E = torch.searchsorted(expert_P, experts, right=True).to(torch.int32)
         x_PD: Tensor = _Dealt.apply(x_ND.to(kind), token_P, place_NK)  # type: ignore[no-untyped-call]
-        gate_PF, up_PF = _grouped(x_PD, self.gate_up_proj.to(kind), ends_E).chunk(2, dim=-1)
-        # weighed before the last matrix, where rows are narrower than after it
         weights_P1 = weights_NK.flatten().index_select(0, order_P)[:, None].to(kind)
-        y_PD = _grouped(functional.silu(gate_PF) * (up_PF * weights_P1), self.down_proj.to(kind), ends_E)
+        y_PD = self.compute(x_PD, weights_P1, expert_P)
         summed_ND: Tensor = _Summed.apply(y_PD, token_P, place_NK)  # type: ignore[no-untyped-call]
         return summed_ND
+
+    def compute(self, x_PD: Tensor, weights_P1: Tensor, expert_P: Tensor) -> Tensor:
+        """Return what each pair's expert makes of its token, weighed. Pairs come sorted by expert."""
+        kind = x_PD.dtype
+        experts = torch.arange(len(self.down_proj), device=x_PD.device)
+        ends_E = torch.searchsorted(expert_P, experts, right=True).to(torch.int32)
+        gate_PF, up_PF = _grouped(x_PD, self.gate_up_proj.to(kind), ends_E).chunk(2, dim=-1)
+        # weighed before the last matrix, where rows are narrower than after it
+        return _grouped(functional.silu(gate_PF) * (up_PF * weights_P1), self.down_proj.to(kind), ends_E)
 
 
 class _Dealt(torch.autograd.Function):

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 
 from loader.rows import IGNORED, Batch
+from loader.stream import rank_parts
 from pipeline.shards import Shards
+from ranks.group import ALONE, Ranks
 from train.about import CheckpointError, checkpoints, read_about
 from train.balance import bias_speed, loads, max_violation, move_biases, sequence_loss
 from train.checkpoint import load_model, load_optimiser, save_checkpoint
@@ -34,9 +36,8 @@ from train.hardware import best_device, memory_bytes, peak_operations, precision
 from train.loss import head_loss
 from train.model import Decoder, count_parameters
 from train.optim import clip, learning_rate, optimiser
+from train.parallel import held_bytes, spread
 from train.progress import Metrics, flat, show
-
-BYTES_PER_WEIGHT = 16  # the weight, its gradient, and AdamW's two moments, float32 each
 
 
 class TrainingError(ValueError):
@@ -45,7 +46,10 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run came to. `first` and `last` are the held-out losses before and after, by corpus and label."""
+    """What a run came to. `first` and `last` are the held-out losses before and after, by corpus and label.
+
+    Of several processes the first one's decoder is whole, the others' are what they hold.
+    """
 
     decoder: Decoder
     steps: int
@@ -75,6 +79,7 @@ def train(
     exclude: Collection[str] = (),
     labels: Mapping[str, Labels] | None = None,
     tensorboard: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Train a model on shards into the folder `out`; with `resume`, go on from its last checkpoint.
 
@@ -84,53 +89,64 @@ def train(
     and TrainingError where the model is too large for this machine, or the loss is no number any more.
     """
     settings, device = config.training, best_device()
-    _check_size(config, device)
-    out.mkdir(parents=True, exist_ok=True)
-    data = training_data(shards, settings, seed, exclude)
-    sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
-    decoder = Decoder(config.model)
-    decoder.initialise(seed)
-    decoder.to(device)
-    if device.type == "cuda":
+    with ranks.together():
+        ranks.check(config.model.n_routed_experts)
+        _check_size(config, device, ranks)
+        out.mkdir(parents=True, exist_ok=True)
+        data = training_data(shards, settings, seed, exclude)
+        sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
+    decoder = spread(config.model, seed, device, ranks)
+    if device.type == "cuda" and ranks.count == 1:
         decoder.compile_layers()
     moves = optimiser(decoder, settings)
     identity: dict[str, Any] = {"fingerprint": shards.fingerprint, "config": config.to_json(), "seed": seed}
     identity["exclude"] = sorted(set(exclude))
     replaced = [] if resume else checkpoints(out)
-    begun = done = _resume(out, decoder, moves, identity) if resume else 0
+    with ranks.together():
+        begun = done = _resume(out, decoder, moves, identity, ranks) if resume else 0
     for place, corpora in data.exhausted:
-        if not quiet and place < settings.steps * settings.batch_sequences:
+        if not quiet and ranks.is_first and place < settings.steps * settings.batch_sequences:
             at = place // settings.batch_sequences + 1
             print(f"note: at step {at} {', '.join(corpora)} will have been read as often as allowed", file=sys.stderr)
     labels = {"language": languages(shards), **(labels or {})}
-    first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels)
+    first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels, ranks)
     tokens, seconds, peak = 0, 1e-9, peak_operations(device)
     operations = 6 * count_parameters(config.model)[1]  # per token, forwards and backwards
-    with Metrics(out, done, tensorboard) as metrics, _stop_requested() as stopped:
+    written = Metrics(out, done, tensorboard) if ranks.is_first else nullcontext()
+    with written as metrics, _stop_requested(patient=ranks.count > 1) as asked:
+        stopped = ranks.any(bool(asked))
         while done < settings.steps and not stopped:
             started = time.monotonic()
             batch = data.batch(done * settings.batch_sequences, settings.batch_sequences)
-            step = train_step(decoder, moves, batch, done, config)
+            step = train_step(decoder, moves, batch, done, config, ranks)
             done += 1
             tokens += batch.tokens
             seconds += time.monotonic() - started
             line: dict[str, Any] = {"step": done, **asdict(step), "tokens_per_second": round(tokens / seconds, 1)}
             if done % settings.evaluate_every == 0 or done == settings.steps:
-                last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels)
+                last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels, ranks)
                 line["held_out"] = {corpus: asdict(found) for corpus, found in last.items()}
-            metrics.write(line)
-            if not quiet:
-                used = None if peak is None else tokens / seconds * operations / peak
+            if metrics is not None:
+                metrics.write(line)
+            if not quiet and ranks.is_first:
+                used = None if peak is None else tokens / seconds * operations / peak / ranks.count
                 show(done, settings.steps, step.loss, tokens / seconds, used, seconds / (done - begun))
+            stopped = ranks.any(bool(asked))
             if done % settings.checkpoint_every == 0 or done == settings.steps or stopped:
-                for old in replaced:
+                for old in replaced if ranks.is_first else []:
                     shutil.rmtree(old)
                 replaced = []
-                save_checkpoint(out, done, decoder, moves, identity)
-    return Trained(decoder, done, first, last, tokens / seconds, bool(stopped) and done < settings.steps)
+                save_checkpoint(out, done, decoder, moves, identity, ranks)
+    if ranks.count > 1 and ranks.is_first:  # whole again, from what all have written
+        decoder = Decoder(config.model)
+        load_model(checkpoints(out)[-1], decoder)
+        decoder.to(device)
+    return Trained(decoder, done, first, last, tokens / seconds, stopped and done < settings.steps)
 
 
-def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, step: int, config: Config) -> Step:
+def train_step(
+    decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, step: int, config: Config, ranks: Ranks = ALONE
+) -> Step:
     """Take one step, counted from 0, on a batch. The gradient is the mean over the batch's tokens, however it is cut."""
     settings, device = config.training, decoder.lm_head.weight.device
     for group in moves.param_groups:
@@ -138,15 +154,14 @@ def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, ste
     moves.zero_grad(set_to_none=True)
     learned, busy = max(1, batch.tokens), None
     nats = torch.zeros(2, device=device)
-    for start in range(0, len(batch), settings.micro_batch_sequences):
-        micro = as_tensors(batch[start : start + settings.micro_batch_sequences], device)
-        loss, found, here = _losses(decoder, micro, config, learned, len(micro[0]) / len(batch))
+    for part, rows in rank_parts(batch, settings.micro_batch_sequences, ranks.rank, ranks.count):
+        loss, found, here = _losses(decoder, as_tensors(part, device), config, learned, rows / len(batch))
         torch.autograd.backward(loss)
         nats += found  # read at the end alone, so that a GPU need not be waited for
         if here is not None:
-            busy = here if busy is None else busy + here
-    norm = clip(decoder, settings.clip)
-    total, total_further = nats.tolist()
+            busy = here * min(rows, 1) if busy is None else busy + here * min(rows, 1)
+    norm = clip(decoder, settings.clip, ranks)
+    total, total_further = ranks.sum(nats).tolist()
     if not math.isfinite(total) or not math.isfinite(norm):
         raise TrainingError(
             f"step {step + 1}: the loss is {total / learned} and the gradient's norm {norm}; "
@@ -154,6 +169,7 @@ def train_step(decoder: Decoder, moves: torch.optim.Optimizer, batch: Batch, ste
         )
     moves.step()
     if busy is not None:
+        busy = ranks.sum(busy)
         move_biases(decoder, busy, bias_speed(step, settings.steps))
     violation = 0.0 if busy is None else max_violation(busy)
     return Step(total / learned, total_further / learned, norm, violation)
@@ -183,17 +199,20 @@ def _losses(
     return loss, torch.stack([nats, further]).detach(), busy
 
 
-def _check_size(config: Config, device: torch.device) -> None:
-    weights, _ = count_parameters(config.model)
-    needed, there = weights * BYTES_PER_WEIGHT, memory_bytes(device)
-    if needed > there:
+def _check_size(config: Config, device: torch.device, ranks: Ranks) -> None:
+    needed, there = held_bytes(config.model, ranks), memory_bytes(device)
+    here = ranks.on_machine if device.type == "cpu" else 1
+    if needed * here > there:
+        which = (
+            "" if ranks.count == 1 else f" in each of {ranks.count} processes, {ranks.on_machine} of them on a machine"
+        )
         raise TrainingError(
-            f"a model of {weights / 1e9:,.1f} billion weights needs {needed / 1e9:,.0f} GB to train; "
-            f"this machine's {device.type} has {there / 1e9:,.0f} GB"
+            f"a model of {count_parameters(config.model)[0] / 1e9:,.1f} billion weights needs {needed / 1e9:,.0f} GB "
+            f"to train{which}; this machine's {device.type} has {there / 1e9:,.0f} GB"
         )
 
 
-def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
+def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity: dict[str, Any], ranks: Ranks) -> int:
     found = checkpoints(out)
     if not found:
         raise CheckpointError(f"{out}: no checkpoint to resume from; leave --resume out to begin")
@@ -209,18 +228,21 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     if others:
         where = "there" if others[0] in about.get("exclude", ()) else "here"
         raise CheckpointError(f"{found[-1]}: {others[0]!r} is excluded {where} alone; the same must be left out")
-    load_model(found[-1], decoder)
-    load_optimiser(found[-1], decoder, moves)
+    load_model(found[-1], decoder, ranks)
+    load_optimiser(found[-1], decoder, moves, ranks)
     return int(about["step"])
 
 
 @contextmanager
-def _stop_requested() -> Iterator[list[int]]:
-    """Yield a list that is empty until Ctrl-C or SIGTERM asks the run to stop; a second time stops at once."""
+def _stop_requested(patient: bool) -> Iterator[list[int]]:
+    """Yield a list that is empty until Ctrl-C or SIGTERM asks the run to stop; a second time stops at once.
+
+    If `patient` it does not: who starts several processes passes on to them the Ctrl-C that they have got themselves.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
-        if asked:
+        if asked and not patient:
             raise KeyboardInterrupt
         asked.append(number)
 

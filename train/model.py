@@ -8,8 +8,11 @@ Shapes: B sequences, T positions, S positions seen so far, D hidden, V vocabular
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 
 from train import rotary
@@ -77,7 +80,8 @@ class PredictionModule(Block):
         layer: int = 0,
     ) -> tuple[Tensor, Routing | None]:
         joined = torch.cat([self.enorm(embedded_BTD), self.hnorm(hidden_BTD)], dim=-1)
-        block = self if cache is None else self.forward  # what grows by a token at a time is never compiled
+        # FSDP puts weights together for `predict`, and a call within would part them; what grows by a token is not compiled
+        block = self if cache is None and not isinstance(self, FSDPModule) else self.forward
         x_BTD, routing = block(self.eh_proj(joined), rotations, seen, cache, layer)
         return self.shared_head.norm(x_BTD), routing
 
@@ -187,15 +191,25 @@ class Decoder(nn.Module):
         return rotations, torch.zeros(open_BTT.shape, device=device).masked_fill(~open_BTT, float("-inf"))
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights anew: norms are 1, the rest normal with the config's deviation. A function of the seed."""
-        source = torch.Generator().manual_seed(seed)
+        """Draw all weights anew, as `drawn_weights` does."""
         with torch.no_grad():
-            for name, weight in sorted(self.named_parameters()):
-                if name.endswith("norm.weight") or weight.dim() == 1:
-                    weight.fill_(1.0)
-                else:
-                    drawn = torch.empty(weight.shape).normal_(0.0, self.config.initializer_range, generator=source)
-                    weight.copy_(drawn)
+            for name, values in drawn_weights(self.config, seed):
+                self.get_parameter(name).copy_(values)
+
+
+def drawn_weights(config: ModelConfig, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield a decoder's first weights one by one: norms are 1, the rest normal with the config's deviation.
+
+    A function of the seed: whoever needs a part of a weight draws the whole, and all before it.
+    """
+    source = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        decoder = Decoder(config)
+    for name, weight in sorted(decoder.named_parameters()):
+        if name.endswith("norm.weight") or weight.dim() == 1:
+            yield name, torch.ones(weight.shape)
+        else:
+            yield name, torch.empty(weight.shape).normal_(0.0, config.initializer_range, generator=source)
 
 
 def count_parameters(config: ModelConfig) -> tuple[int, int]:

@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ranks.group import ALONE, Ranks
+from ranks.shares import own
 from train.config import TrainingConfig
 from train.model import Decoder
 
@@ -45,7 +48,7 @@ class Muon(torch.optim.AdamW):
             if weight.grad is not None:
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 momentum.lerp_(weight.grad, 1 - MOMENTUM)
-                move = orthogonal(weight.grad.lerp(momentum, MOMENTUM))
+                move = _orthogonal_share(weight.grad.lerp(momentum, MOMENTUM))
                 rate = every[0]["lr"]
                 weight.mul_(1 - rate * every[0]["weight_decay"])
                 weight.add_(move, alpha=-0.2 * math.sqrt(max(weight.shape[-2:])) * rate)
@@ -71,6 +74,17 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return (x.mT if wide else x).to(matrices.dtype)
 
 
+def _orthogonal_share(matrices: Tensor) -> Tensor:
+    """Return `orthogonal`, of which each process holds its share: a matrix is put together; experts are whole anyway."""
+    if not isinstance(matrices, DTensor):
+        return orthogonal(matrices)
+    mesh, cut = matrices.device_mesh, matrices.placements
+    if matrices.dim() > 2:
+        whole, step = matrices.shape, matrices.stride()
+        return DTensor.from_local(orthogonal(matrices.to_local()), mesh, cut, shape=whole, stride=step)
+    return distribute_tensor(orthogonal(matrices.full_tensor()), mesh, cut, src_data_rank=None)
+
+
 def optimiser(decoder: Decoder, config: TrainingConfig) -> torch.optim.AdamW:
     """Return the optimiser of the decoder's weights: matrices decay; norms and the embedding do not.
 
@@ -91,6 +105,11 @@ def optimiser(decoder: Decoder, config: TrainingConfig) -> torch.optim.AdamW:
     return kind(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
 
 
-def clip(decoder: Decoder, most: float) -> float:
-    """Scale all gradients so that their norm is at most `most`; return the norm they had."""
-    return float(torch.nn.utils.clip_grad_norm_(decoder.parameters(), most))
+def clip(decoder: Decoder, most: float, ranks: Ranks = ALONE) -> float:
+    """Scale all gradients so that their norm is at most `most`; return the norm they had, over all processes' shares."""
+    gradients = [own(weight.grad) for weight in decoder.parameters() if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if ranks.count > 1:
+        norm = ranks.sum(norm.square()).sqrt()
+    torch._foreach_mul_(gradients, torch.clamp(most / (norm + 1e-6), max=1.0))
+    return float(norm)

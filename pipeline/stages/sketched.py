@@ -28,9 +28,7 @@ class Sketched(Protocol):
 
     def columns(self, names: list[str], rows: np.ndarray) -> pa.Table: ...
 
-    def text(self) -> pa.Array:
-        """Return the texts of all rows."""
-        ...
+    def text(self, rows: np.ndarray) -> pa.Array: ...
 
 
 class OfPiece:
@@ -56,8 +54,8 @@ class OfPiece:
                 found |= {name: whole(table, name) for name in some}
         return pa.table(found)
 
-    def text(self) -> pa.Array:
-        return self._work.text(self._piece)
+    def text(self, rows: np.ndarray) -> pa.Array:
+        return self._work.text(self._piece, rows)
 
 
 class OfIndex:
@@ -76,8 +74,8 @@ class OfIndex:
     def columns(self, names: list[str], rows: np.ndarray) -> pa.Table:
         return self._part.read(names).take(pa.array(rows))
 
-    def text(self) -> pa.Array:
-        return self._part.text()
+    def text(self, rows: np.ndarray) -> pa.Array:
+        return self._part.text().take(pa.array(rows))
 
 
 def preference(work: Work, piece: Piece, rows: np.ndarray) -> np.ndarray:

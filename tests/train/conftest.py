@@ -135,7 +135,7 @@ def small_config(vocabulary_size: int, **training: Any) -> Config:
     return Config(small(vocab_size=vocabulary_size, initializer_range=0.02), settings)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(tokenizer_json: bytes) -> Callable[..., Config]:
     """A function that makes a small configuration for the tests' tokenizer, with these changes of its training."""
     size = Tokenizer.from_json(tokenizer_json).vocabulary_size

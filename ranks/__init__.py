@@ -1,0 +1,1 @@
+"""Several processes that act as one: how they meet, what they tell one another. Knows torch, and nothing of ours."""
