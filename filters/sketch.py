@@ -8,7 +8,7 @@ the rest of it.
 from __future__ import annotations
 
 from functools import partial
-from hashlib import blake2b
+from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow as pa
 from filters.kernels.buffers import buffers
 from filters.kernels.minhash import BANDS, signatures
 from filters.kernels.minhash import bands as hash_bands
-from filters.kernels.shingles import Hashing, distinct, hash_shingles, hashing
+from filters.kernels.shingles import Hashing, distinct_shingles, hashing
 from filters.signal import Signal, signal
 
 PLAIN = hashing(0)
@@ -26,7 +26,7 @@ PLAIN = hashing(0)
 
 @signal(content_hash=pa.binary(16))
 def content_hash(text: pa.Array) -> pa.Array:
-    """Return the 128-bit keyed BLAKE2b hash of the exact bytes of each text.
+    """Return the first 128 bits of the SHA-256 of the key and the exact bytes of each text.
 
     A cryptographic one, because equal hashes decide with nothing else: nobody shall write a page that displaces a book.
     """
@@ -51,20 +51,20 @@ def sketches(how: Hashing) -> dict[str, Signal]:
     }
 
 
-def shingles(text: pa.Array, how: Hashing = PLAIN) -> tuple[np.ndarray, np.ndarray]:
-    """Return (offsets int64 [n + 1], hashes uint64): for every text the sorted, distinct hashes of its shingles."""
-    bounds, hashes = hash_shingles(*buffers(text), how)
-    for start, stop in pairwise(bounds.tolist()):
-        hashes[start:stop].sort()  # numpy's sort uses the vector unit; a kernel's would be ten times slower
-    bounds = distinct(bounds, hashes)
-    return bounds, hashes[: bounds[-1]].copy()  # without what the kernel kept in reserve
+def shingles(text: pa.Array, how: Hashing = PLAIN, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return (offsets int64 [n + 1], hashes uint64): of every text, or of those of `rows`, the sorted, distinct shingles."""
+    return distinct_shingles(*buffers(text), np.arange(len(text)) if rows is None else rows, how)
 
 
 def _content(text: pa.Array, how: Hashing) -> pa.Array:
-    key = int(how.start).to_bytes(8, "little") + int(how.multiplier).to_bytes(8, "little")
+    keyed = sha256(int(how.start).to_bytes(8, "little") + int(how.multiplier).to_bytes(8, "little"))
     offsets, data = buffers(text)
-    view, rows = data.data, pairwise(offsets.tolist())
-    return pa.array([blake2b(view[i:j], digest_size=16, key=key).digest() for i, j in rows], pa.binary(16))
+    view, found = data.data, []
+    for start, stop in pairwise(offsets.tolist()):
+        one = keyed.copy()
+        one.update(view[start:stop])
+        found.append(one.digest()[:16])
+    return pa.array(found, pa.binary(16))
 
 
 def _bands(text: pa.Array, how: Hashing) -> pa.Array:

@@ -142,6 +142,7 @@ def _leave_when_interrupted() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pipeline import starting
     from pipeline.engine import EngineError, options_of
     from pipeline.manifest import RunError
     from pipeline.recipe import load
@@ -154,7 +155,9 @@ def _run(arguments: argparse.Namespace) -> int:
     _leave_when_interrupted()
     try:
         options = [*(options_of(arguments.engine) if arguments.engine else []), *arguments.options]
-        outcome = run(load(arguments.recipe), arguments.out, arguments.workers, options, arguments.quiet)
+        recipe = load(arguments.recipe)
+        starting.start(plugins=bool(recipe.plugins))
+        outcome = run(recipe, arguments.out, arguments.workers, options, arguments.quiet)
     except (EngineError, RecipeError, RunError) as error:
         return fail(str(error))
     print(summary(outcome))

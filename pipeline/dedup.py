@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.kernels import near
+from filters.kernels.runs import pairs_of_equal
 from pipeline.components import Components
 
 ROW = np.dtype([("hash", "<u8"), ("row", "<u4")])
@@ -51,16 +52,7 @@ def links(hashes: np.ndarray, documents: np.ndarray, fresh: int = 0) -> np.ndarr
     They are the fewest that join them: each document of a component of the bucket is linked to its smallest. Hashes that
     only documents before `fresh` have are passed over: those have been compared with each other in an earlier run.
     """
-    order = np.argsort(hashes)
-    hashes, documents = hashes[order], documents[order]
-    starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])) if len(hashes) else np.zeros(0, np.int64)
-    sizes = np.diff(np.append(starts, len(hashes)))
-    if not (sizes > 1).any():
-        return np.zeros((0, 2), LINK)
-    first, last = np.minimum.reduceat(documents, starts), np.maximum.reduceat(documents, starts)
-    wanted = (last > first) & (last >= fresh)
-    pairs = np.column_stack([np.repeat(first, sizes), documents])[np.repeat(wanted, sizes)]
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    pairs = pairs_of_equal(hashes, documents, fresh)
     names, ends = np.unique(pairs, return_inverse=True)
     found = Components(len(names))
     found.mark(ends.reshape(-1, 2))

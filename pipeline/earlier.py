@@ -30,7 +30,7 @@ INDEX = pa.schema(
 )
 SKETCH = b"corpusmill.sketch"
 """Where the metadata of an index says what its hashes were made with."""
-VERSION = 1
+VERSION = 2
 """Counts up when the same text gets other hashes."""
 
 

@@ -10,14 +10,11 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from pipeline.edits.gutenberg import gutenberg
-from pipeline.edits.pages import extract_pages
-from pipeline.edits.repair import nfc, repair_text
 
 Changed = tuple[pa.LargeStringArray, Sequence[str | None]]
 
@@ -36,11 +33,18 @@ class Edit:
     """Whether it reads HTML: then only rows of media type text/html are given to it, and become text/plain."""
 
 
-def _each(change: Callable[[str], str]) -> Callable[[pa.LargeStringArray], Changed]:
-    def change_each(texts: pa.LargeStringArray) -> Changed:
-        return pa.array(map(change, texts.to_pylist()), pa.large_string()), [None] * len(texts)
+# Edits are imported when they are used: what extracts and repairs text takes long to import.
 
-    return change_each
+
+def _each(module: str, name: str, texts: pa.LargeStringArray) -> Changed:
+    change: Callable[[str], str] = getattr(import_module(f"pipeline.edits.{module}"), name)
+    return pa.array(map(change, texts.to_pylist()), pa.large_string()), [None] * len(texts)
+
+
+def _pages(extractor: str, texts: pa.LargeStringArray) -> Changed:
+    from pipeline.edits.pages import extract_pages
+
+    return extract_pages(extractor, texts)
 
 
 def _c4_lines(texts: pa.LargeStringArray) -> Changed:
@@ -52,11 +56,11 @@ def _c4_lines(texts: pa.LargeStringArray) -> Changed:
 EDITS: Mapping[str, Edit] = {
     one.name: one
     for one in (
-        Edit("main_text", partial(extract_pages, "main_text"), pages_only=True),
-        Edit("main_text_precise", partial(extract_pages, "main_text_precise"), pages_only=True),
-        Edit("repair_text", _each(repair_text)),
-        Edit("nfc", _each(nfc)),
-        Edit("gutenberg", _each(gutenberg)),
+        Edit("main_text", partial(_pages, "main_text"), pages_only=True),
+        Edit("main_text_precise", partial(_pages, "main_text_precise"), pages_only=True),
+        Edit("repair_text", partial(_each, "repair", "repair_text")),
+        Edit("nfc", partial(_each, "repair", "nfc")),
+        Edit("gutenberg", partial(_each, "gutenberg", "gutenberg")),
         Edit("c4_lines", _c4_lines),
     )
 }

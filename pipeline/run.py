@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import manifest
+from pipeline import manifest, starting
 from pipeline.evaluation import write_items
 from pipeline.manifest import RunError
 from pipeline.plan import Plan, make_plan, sources_table, write_lists
@@ -88,7 +88,10 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     seen = {unit.corpus: unit for unit in inputs.units if not is_listing(unit)}
     sources = {unit.path: unit.version for unit in seen.values()}
     with _workers(store, workers, options) as processes:
-        from pipeline import engine, graph  # Beam takes long to import: the workers import it meanwhile
+        if not _named_runner(options):
+            starting.import_beam()  # it takes long: the workers import it meanwhile
+            starting.import_numba()
+        from pipeline import engine, graph
         from pipeline.progress import Progress
 
         with Progress(plan, quiet):
@@ -122,7 +125,7 @@ def _failure(store: Store, error: Exception) -> str:
 @contextmanager
 def _workers(store: Store, count: int, options: Sequence[str]) -> Iterator[Workers | None]:
     """Give worker processes, which write to `work/workers.log`; none where one is enough or another runner is named."""
-    if count == 1 or any(option.startswith("--runner") for option in options):
+    if count == 1 or _named_runner(options):
         yield None
         return
     with ExitStack() as stack:
@@ -131,6 +134,11 @@ def _workers(store: Store, count: int, options: Sequence[str]) -> Iterator[Worke
             os.makedirs(store.path("work"), exist_ok=True)
             log = stack.enter_context(open(store.path("work/workers.log"), "wb"))
         yield stack.enter_context(Workers(count, log))
+
+
+def _named_runner(options: Sequence[str]) -> bool:
+    """Tell whether options of Beam name a runner, instead of the embedded one."""
+    return any(option.startswith("--runner") for option in options)
 
 
 def _as_yaml(recipe: Recipe) -> bytes:

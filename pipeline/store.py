@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import xxhash
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline import columns as columns_file
 from pipeline.remote import RemoteError, filesystem, is_url, said
 
 TEMPORARY = "work/tmp"
@@ -187,23 +188,32 @@ class Store:
     def read_json(self, name: str) -> Any:
         return json.loads(self.read(name))
 
-    def write_table(self, name: str, table: pa.Table, compression: str = "zstd", row_group: int | None = None) -> None:
-        """Write a table as Parquet with page checksums: without them most flipped bits pass unseen."""
-        level = 1 if compression == "zstd" else None
+    def write_table(self, name: str, table: pa.Table, row_group: int | None = None) -> None:
+        """Write a table: one named .columns as `pipeline.columns` does, others as Parquet.
+
+        Parquet has page checksums: without them most flipped bits pass unseen.
+        """
+        if name.endswith(columns_file.SUFFIX):
+            with self.create(name) as file:
+                columns_file.write(table, file, None if self.local else "lz4")
+            return
         short = [field.name for field in table.schema if field.type != pa.large_string()]  # texts hardly ever repeat
         with self.create(name) as file:
             pq.write_table(
                 table,
                 file,
                 row_group_size=row_group,
-                compression=compression,
-                compression_level=level,
+                compression="zstd",
+                compression_level=1,
                 write_page_checksum=True,
                 use_dictionary=short,
                 write_statistics=short,
             )
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        if name.endswith(columns_file.SUFFIX):
+            data = pa.memory_map(self.path(name)).read_buffer() if self.local else pa.py_buffer(self.read(name))
+            return columns_file.read(data, f"{self.root}/{name}", columns)
         # of a remote file all is fetched: it is a few megabytes, and each stretch of it would be a request
         with self.open(name) if self.local else pa.BufferReader(self.read(name)) as file:
             return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns, use_threads=False)

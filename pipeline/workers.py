@@ -210,6 +210,12 @@ def _kill(workers: set[int]) -> None:
 def _import_everything() -> None:
     """Import what workers need, and load the kernels that every run calls, so that they share it."""
     import pyarrow as pa
+
+    from pipeline import starting
+
+    starting.start()
+    starting.import_beam()
+    starting.import_numba()
     from apache_beam.runners.portability.fn_api_runner import worker_handlers  # noqa: F401
     from apache_beam.runners.worker import sdk_worker  # noqa: F401
 

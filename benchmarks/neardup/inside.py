@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numba import njit
 
 from filters.kernels.buffers import JIT, buffers
-from filters.kernels.minhash import LANES, minima
+from filters.kernels.minhash import LANES, PLACES, minima
 from filters.kernels.shingles import hash_shingles
 from filters.sketch import PLAIN, bands
 from pipeline.components import Components
@@ -50,10 +50,11 @@ def permute(text: pa.Array, path: Path) -> float:
 
 @njit(**JIT)
 def _permute(offsets: np.ndarray, hashes: np.ndarray, lanes: np.ndarray) -> None:
+    places = np.empty(PLACES, np.uint32)
     for row in range(len(offsets) - 1):
         count = offsets[row + 1] - offsets[row]
         if count:
-            minima(hashes[offsets[row] : offsets[row + 1]], count, lanes[row])
+            minima(hashes[offsets[row] : offsets[row + 1]], count, places, lanes[row])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ A run of the command does more (rules, tokens, shards). Here are the stages that
 names, and one more that writes the kept documents; `STEPS` is wired once, for Beam and for the loop alike.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
@@ -18,6 +20,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipeline import starting
+
+starting.start(plugins=False)
+starting.import_beam()  # as a run of the command does
+starting.import_numba()
 
 from filters.signal import signal
 from pipeline import graph

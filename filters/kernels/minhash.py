@@ -1,10 +1,10 @@
 """MinHash signatures of shingle hashes, and the hashes of their bands.
 
-One pass serves all lanes (one permutation hashing: Li, Owen, Zhang 2012): the high half of a shingle's hash says which
-lane it belongs to, and the smallest low half is that lane's value. A lane to which no shingle belongs takes the minimum
-over all of them under a permutation of its own, `multiplier * x + increment mod 2^32`; it is marked as such, so the two
-kinds never meet. So two sets agree in a lane with probability J, of whatever size they are: either some shingle of their
-union belongs to the lane, and the smallest is in both with probability J; or none does, and both use that permutation.
+One pass serves all lanes (one permutation hashing: Li, Owen, Zhang 2012): the high bits of a shingle's hash say to which of
+PLACES it belongs, the first of which are lanes, and the smallest low half is a lane's value. A lane to which no shingle belongs
+takes the minimum over all of them under a permutation of its own, `multiplier * x + increment mod 2^32`. So two sets agree in a
+lane with probability J, of whatever size they are: either some shingle of their union belongs to the lane, and the smallest is
+in both with probability J; or none does, and both use that permutation. (Values of the two kinds meet by chance only, 2^-32.)
 The error is that of textbook MinHash or less: a root mean square of sqrt(J (1 - J) / LANES).
 """
 
@@ -24,8 +24,11 @@ BANDS = 2 * GROUPS
 """Neighbouring lanes make a band, and lanes that lie GROUPS apart make another: what meets in none of the first 14 may
 meet in one of the others, so that of pairs at 0.8 only 1 % are missed, not 8 %, and all are verified anyway."""
 
-_HALF, _BIT = np.uint64(32), np.uint32(1)
-_NOTHING, _OWN = np.uint32(0xFFFFFFFF), np.uint32(0x80000000)  # no shingle belongs to the lane; its own permutation
+PLACES = 128
+"""The power of two that LANES fit in: to which place a hash belongs is said by its bits, without a multiplication."""
+
+_HALF, _PLACE = np.uint64(32), np.uint64(64 - 7)
+_NOTHING = np.uint32(0xFFFFFFFF)  # no shingle belongs to the lane
 _PI = (0x243F6A8885A308D3, 0x13198A2E03707345)
 """Where the lanes' constants come from: the fraction of π. The key is in the shingles' hashes already."""
 
@@ -46,19 +49,32 @@ INCREMENT = _constants(_PI[1], LANES)
 
 
 @njit(**JIT)
-def minima(shingles: np.ndarray, count: int, lanes: np.ndarray) -> None:
-    """Write the value of every lane over `count` > 0 shingles."""
-    lanes[:] = _NOTHING
+def minima(shingles: np.ndarray, count: int, places: np.ndarray, lanes: np.ndarray) -> None:
+    """Write the value of every lane over `count` > 0 shingles; `places` is room for uint32 [PLACES]."""
+    places[:] = _NOTHING
     for index in range(count):
-        lane = ((shingles[index] >> _HALF) * np.uint64(LANES)) >> _HALF
-        lanes[lane] = min(lanes[lane], np.uint32(shingles[index]) >> _BIT)
+        place = shingles[index] >> _PLACE
+        places[place] = min(places[place], np.uint32(shingles[index]))
+    missing = 0
     for lane in range(LANES):
-        if lanes[lane] == _NOTHING:
-            m, i = MULTIPLIER[lane], INCREMENT[lane]
-            low = _NOTHING
-            for index in range(count):
-                low = min(low, np.uint32(m * np.uint32(shingles[index] >> _HALF) + i))
-            lanes[lane] = (low >> _BIT) | _OWN
+        lanes[lane] = places[lane]
+        missing += places[lane] == _NOTHING
+    if missing == 0:
+        return
+    empty = places  # of no more use: from here on a list of the lanes that are empty, and the last of them once more
+    found = 0
+    for lane in range(LANES):
+        empty[found] = lane
+        found += lanes[lane] == _NOTHING
+    empty[found] = empty[found - 1]
+    for at in range(0, found, 2):  # two at a time: to read the shingles takes longer than to multiply them
+        one, other = empty[at], empty[at + 1]
+        low, other_low = _NOTHING, _NOTHING
+        for index in range(count):
+            number = np.uint32(shingles[index])
+            low = min(low, np.uint32(MULTIPLIER[one] * number + INCREMENT[one]))
+            other_low = min(other_low, np.uint32(MULTIPLIER[other] * number + INCREMENT[other]))
+        lanes[one], lanes[other] = low, other_low
 
 
 @njit(**JIT)
@@ -82,11 +98,12 @@ def signatures(offsets: np.ndarray, data: np.ndarray, how: Hashing) -> tuple[np.
     rows, most = len(offsets) - 1, longest(offsets)
     words = np.empty(room_for_words(most, how), np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
+    places = np.empty(PLACES, np.uint32)
     lanes, counts = np.zeros((rows, LANES), np.uint32), np.zeros(rows, np.int64)
     for row in range(rows):
         counts[row] = roll(words, hash_words(data, offsets[row], offsets[row + 1], how, lowered, words), how)
         if counts[row] > 0:
-            minima(words, counts[row], lanes[row])
+            minima(words, counts[row], places, lanes[row])
     return lanes, counts
 
 

@@ -186,14 +186,21 @@ def hash_words(data: np.ndarray, start: int, stop: int, how: Hashing, lowered: n
             edges = word ^ ((word << _ONE) | np.uint64(begin >= 0))
             if run < 64:
                 edges &= (_ONE << np.uint64(run)) - _ONE
-            while edges != 0:
+            if begin >= 0 and edges != 0:
                 edge = at + trailing_zeros(edges)
                 edges &= edges - _ONE
-                if begin < 0:
-                    begin = edge
-                else:
-                    hashes[count] = _hash_span(data, begin, edge, is_ascii, lowered, how)
-                    count, begin, is_ascii = count + 1, -1, True
+                hashes[count] = _hash_span(data, begin, edge, is_ascii, lowered, how)
+                count, begin, is_ascii = count + 1, -1, True
+            while edges != 0:
+                first = trailing_zeros(edges)
+                edges &= edges - _ONE
+                if edges == 0:
+                    begin = at + first
+                    break
+                last = trailing_zeros(edges)
+                edges &= edges - _ONE
+                hashes[count] = _hash_word(address + first, last - first, how)
+                count += 1
             at += run
             continue
         point, size = decode(data, at)
@@ -251,35 +258,80 @@ def longest(offsets: np.ndarray) -> int:
 @njit(**JIT)
 def hash_shingles(offsets: np.ndarray, data: np.ndarray, how: Hashing) -> tuple[np.ndarray, np.ndarray]:
     """Return (offsets int64 [rows + 1], uint64): every row's shingle hashes as the text has them, repeated or not."""
-    rows, most = len(offsets) - 1, longest(offsets)
-    bounds = np.zeros(rows + 1, np.int64)
+    return _hashed(offsets, data, np.arange(len(offsets) - 1), how, False)
+
+
+@njit(**JIT)
+def distinct_shingles(
+    offsets: np.ndarray, data: np.ndarray, rows: np.ndarray, how: Hashing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (offsets int64 [rows + 1], uint64): of each of the `rows` its shingle hashes, sorted and distinct."""
+    return _hashed(offsets, data, rows, how, True)
+
+
+@njit(**JIT)
+def _hashed(
+    offsets: np.ndarray, data: np.ndarray, rows: np.ndarray, how: Hashing, once: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    most = longest(offsets)
+    bounds = np.zeros(len(rows) + 1, np.int64)
     words = np.empty(room_for_words(most, how), np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
-    out = np.empty((offsets[rows] - offsets[0]) // 4 + 1024, np.uint64)  # enough for words of three letters
+    out = np.empty((offsets[-1] - offsets[0]) // 4 + 1024, np.uint64)  # enough for words of three letters
     used = 0
-    for row in range(rows):
+    for index in range(len(rows)):
+        row = rows[index]
         found = roll(words, hash_words(data, offsets[row], offsets[row + 1], how, lowered, words), how)
         if used + found > len(out):
             larger = np.empty(2 * (used + found), np.uint64)
             larger[:used] = out[:used]
             out = larger
-        out[used : used + found] = words[:found]
-        used += found
-        bounds[row + 1] = used
+        if once:
+            used += sort_distinct(words, found, out[used:])
+        else:
+            out[used : used + found] = words[:found]
+            used += found
+        bounds[index + 1] = used
     return bounds, out[:used]
 
 
+_SPREAD_MOST = 1 << 12
+_FEW = 32
+
+
 @njit(**JIT)
-def distinct(bounds: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Move the distinct ones of every row's sorted hashes to the front, in place; return the new offsets."""
-    kept = np.zeros(len(bounds), np.int64)
-    used, last = 0, np.uint64(0)
-    for row in range(len(bounds) - 1):
-        for index in range(bounds[row], bounds[row + 1]):
-            here = hashes[index]
-            if index == bounds[row] or here != last:
-                hashes[used] = here
-                used += 1
-            last = here
-        kept[row + 1] = used
-    return kept
+def sort_distinct(numbers: np.ndarray, count: int, out: np.ndarray) -> int:
+    """Write the distinct ones of `count` hashes to `out`, sorted; return how many.
+
+    Hashes are spread evenly: dealt out by their high bits, about one comes to a part, and each is near its place then.
+    """
+    spread, bits = 8, np.uint64(64 - 3)
+    while spread < count and spread < _SPREAD_MOST:
+        spread, bits = 2 * spread, bits - _ONE
+    ends = np.zeros(spread + 1, np.int32)
+    for index in range(count):
+        ends[(numbers[index] >> bits) + _ONE] += 1
+    most = np.int32(0)
+    for part in range(spread):
+        most = max(most, ends[part + 1])
+        ends[part + 1] += ends[part]
+    for index in range(count):
+        part = numbers[index] >> bits
+        out[ends[part]] = numbers[index]
+        ends[part] += 1
+    if most > _FEW:
+        out[:count].sort()
+    else:
+        for index in range(1, count):
+            number, place = out[index], index
+            while place > 0 and out[place - 1] > number:
+                out[place] = out[place - 1]
+                place -= 1
+            out[place] = number
+    used, last = min(count, 1), out[0] if count else _ONE
+    for index in range(1, count):
+        here = out[index]
+        out[used] = here
+        used += here != last
+        last = here
+    return used

@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -121,7 +122,11 @@ def _documents(
     text, faults = _decoded(batch.column(ours["text"]))
     for index, reason in faults:
         yield Reject(unit.corpus, source, row + index, reason)
-    keep = pc.indices_nonzero(text.is_valid())
+    if text.null_count:
+        keep = pc.indices_nonzero(text.is_valid())
+        batch, text = batch.take(keep), text.take(keep)
+    else:
+        keep = pa.array(np.arange(len(text), dtype=np.uint64))
     if len(keep) == 0:
         return
     rows = pc.add(keep.cast(pa.int64()), row)
@@ -132,12 +137,12 @@ def _documents(
         "source": pa.repeat(pa.scalar(source), len(keep)),
         "offset": rows,
         "media_type": pa.repeat(pa.scalar("text/plain"), len(keep)),
-        "metadata": pa.array(_metadata(batch.select(rest).take(keep)) if rest else [None] * len(keep), pa.string()),
-        "text": text.take(keep),
+        "metadata": pa.array(_metadata(batch.select(rest)) if rest else [None] * len(keep), pa.string()),
+        "text": text,
     }
     for name, theirs in ours.items():
         if name != "text":
-            columns[name] = _label(batch.column(theirs)).take(keep)
+            columns[name] = _label(batch.column(theirs))
     identity = columns.get("id", pa.nulls(len(keep), pa.string()))
     columns["id"] = pc.coalesce(pc.if_else(pc.equal(identity, ""), None, identity), made)
     arrays = [columns.get(field.name, pa.nulls(len(keep), field.type)).cast(field.type) for field in SCHEMA]

@@ -16,7 +16,7 @@ def decontaminate_piece(work: Work, number: int, messages: list[bytes]) -> Itera
     """Look for evaluation items in every document of a piece, dropped by a rule or not; drop those that hold one."""
     piece = Messages.unpack(messages).piece
     items = work.plan.evaluation_items
-    name = work.key("contamination", piece.files["documents"], items) + ".parquet"
+    name = work.key("contamination", piece.files["documents"], items) + ".columns"
     if not work.store.exists(name):
         found = known_items(work.store.root, items).find(work.text(piece))
         work.store.write_table(name, pa.table({"contamination": found}))

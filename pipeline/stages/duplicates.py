@@ -151,7 +151,7 @@ def _members(
     priority: int,
     preferred: np.ndarray,
     bounds: np.ndarray,
-) -> tuple[list[bytes], list[bytes]]:
+) -> tuple[list[bytes], list[memoryview]]:
     """Return for each bucket its members, packed, and their shingles; `bounds` says where in `rows` each begins.
 
     The texts of a piece are read once for all buckets.
@@ -163,7 +163,7 @@ def _members(
         column = whole(columns, "bands")
         known = np.asarray(column.is_valid())
         bands[known] = np.frombuffer(b"".join(column.drop_null().to_pylist()), np.uint64).reshape(-1, BANDS)
-        offsets, hashes = shingles(documents.text(rows), work.plan.hashing)
+        offsets, hashes = shingles(documents.text(), work.plan.hashing, rows)
     else:
         bands = np.zeros((len(rows), 0), np.uint64)
         offsets, hashes = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.uint64)
@@ -186,7 +186,7 @@ def _members(
         batch = batch.append_column(name, whole(columns, name))
     batch = batch.append_column("run", pa.repeat(pa.scalar(documents.run, pa.string()), len(rows)))
     parts = [pack_rows(batch.slice(i, j - i)) if j > i else b"" for i, j in pairwise(bounds.tolist())]
-    return parts, [hashes[i:j].tobytes() for i, j in pairwise(starts.tolist())]
+    return parts, [hashes[i:j].view(np.uint8).data for i, j in pairwise(starts.tolist())]
 
 
 def walk_bucket(work: Work, bucket: int, messages: list[bytes]) -> Iterator[Message]:

@@ -24,7 +24,7 @@ def buckets(work: Work) -> int:
     return int(max(LEAST, min(MOST, work.plan.source_bytes // BUCKET_BYTES)))
 
 
-def write_parts(store: Store, name: str, parts: Sequence[bytes]) -> None:
+def write_parts(store: Store, name: str, parts: Sequence[bytes | memoryview]) -> None:
     """Write a file of as many parts as there are buckets; parts may be empty."""
     places = np.cumsum([(len(parts) + 1) * _PLACE.itemsize, *(len(part) for part in parts)]).astype(_PLACE)
     with store.create(name) as file:

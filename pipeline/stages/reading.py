@@ -53,8 +53,8 @@ def _read(work: Work, unit: Unit, edits: tuple[str, ...], key: str) -> list[dict
 
     def flush() -> None:
         table = pa.Table.from_batches(waiting, DOCUMENTS)
-        name = f"{key}-{len(entries):04}.parquet"
-        work.store.write_table(name, table, compression="lz4")  # up to six stages read it: twice as fast as zstd
+        name = f"{key}-{len(entries):04}.columns"
+        work.store.write_table(name, table)
         size = pc.sum(pc.binary_length(table.column("text"))).as_py() or 0
         entries.append({"rows": table.num_rows, "text_bytes": size, "files": {"documents": name}})
         waiting.clear()
@@ -102,7 +102,7 @@ def measure_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Me
             work.plan.plugin_digest,
             sketching(work.plan.recipe),
         )
-        + ".parquet"
+        + ".columns"
     )
     if not work.store.exists(name):
         given = sorted({column for signal in signals for column in signal.reads if column in GIVEN})
@@ -119,7 +119,7 @@ def decide_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
     piece = Messages.unpack(messages).piece
     rules = work.plan.rules(piece.corpus)
     name = work.key("decided", piece.files["measured"], [rule.key() for rule in rules])
-    if not work.store.exists(f"{name}-state.parquet"):
+    if not work.store.exists(f"{name}-state.columns"):
         wanted = sorted({rule.column for rule in rules})
         tables = [
             work.columns(piece, stage, [c for c in wanted if (c in GIVEN) == (stage == "documents")])
@@ -132,8 +132,8 @@ def decide_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mes
         else:
             passed, reason = pa.RecordBatch.from_arrays([], names=[]), pa.nulls(piece.rows, pa.string())
         if passed.num_columns:
-            work.store.write_table(f"{name}.parquet", pa.Table.from_batches([passed]))
+            work.store.write_table(f"{name}.columns", pa.Table.from_batches([passed]))
         empty = [pa.nulls(piece.rows, f.type) for f in STATE if f.name != "reason"]
-        work.store.write_table(f"{name}-state.parquet", pa.Table.from_arrays([reason, *empty], schema=STATE))
-    files = {"decided": f"{name}.parquet"} if rules else {}
-    yield number, piece.having(**files, state=f"{name}-state.parquet").pack()
+        work.store.write_table(f"{name}-state.columns", pa.Table.from_arrays([reason, *empty], schema=STATE))
+    files = {"decided": f"{name}.columns"} if rules else {}
+    yield number, piece.having(**files, state=f"{name}-state.columns").pack()

@@ -187,16 +187,16 @@ def cut_repeats(work: Work, number: int, messages: list[bytes]) -> Iterator[Mess
 def _cut(work: Work, piece: Piece, later: list[dict[str, Any]]) -> Piece:
     rows = work.alive(piece)
     name = work.key("cut", piece.files["documents"], digest(rows.tobytes()), later)
-    if not work.store.exists(f"{name}-spans.parquet"):
+    if not work.store.exists(f"{name}-spans.columns"):
         gone = [(work.plan.repeats[value["kind"]].unit, _batch(read_section(work, value))) for value in later]
         documents = work.store.read_table(piece.files["documents"])
         shorter = cut(whole(documents, "text"), gone)
         column = documents.schema.get_field_index("text")
         documents = documents.set_column(column, documents.schema.field(column), shorter.text)
-        work.store.write_table(f"{name}-documents.parquet", documents)
+        work.store.write_table(f"{name}-documents.columns", documents)
         nothing = pa.array(np.isin(np.arange(piece.rows), shorter.nothing_left))
-        work.store.write_table(f"{name}-spans.parquet", shorter.spans.append_column("nothing_left", nothing))
-    piece = piece.having(documents=f"{name}-documents.parquet", repeats=f"{name}-spans.parquet")
+        work.store.write_table(f"{name}-spans.columns", shorter.spans.append_column("nothing_left", nothing))
+    piece = piece.having(documents=f"{name}-documents.columns", repeats=f"{name}-spans.columns")
     emptied = np.flatnonzero(np.asarray(whole(work.columns(piece, "repeats", ["nothing_left"]), "nothing_left")))
     removed = removed_batch(emptied, reason=[REPEATED_TEXT] * len(emptied))
     return drop(work, piece, "emptied", [pa.Table.from_batches([removed])])

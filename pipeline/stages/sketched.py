@@ -28,7 +28,9 @@ class Sketched(Protocol):
 
     def columns(self, names: list[str], rows: np.ndarray) -> pa.Table: ...
 
-    def text(self, rows: np.ndarray) -> pa.Array: ...
+    def text(self) -> pa.Array:
+        """Return the texts of all rows."""
+        ...
 
 
 class OfPiece:
@@ -54,8 +56,8 @@ class OfPiece:
                 found |= {name: whole(table, name) for name in some}
         return pa.table(found)
 
-    def text(self, rows: np.ndarray) -> pa.Array:
-        return self._work.text(self._piece, rows)
+    def text(self) -> pa.Array:
+        return self._work.text(self._piece)
 
 
 class OfIndex:
@@ -74,8 +76,8 @@ class OfIndex:
     def columns(self, names: list[str], rows: np.ndarray) -> pa.Table:
         return self._part.read(names).take(pa.array(rows))
 
-    def text(self, rows: np.ndarray) -> pa.Array:
-        return self._part.text().take(pa.array(rows))
+    def text(self) -> pa.Array:
+        return self._part.text()
 
 
 def preference(work: Work, piece: Piece, rows: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ def drop(work: Work, piece: Piece, stage: str, removed: Sequence[pa.Table]) -> P
     if not tables:
         return piece
     table = pa.concat_tables(tables).sort_by("row").combine_chunks()
-    name = work.key(stage, piece.files["state"], *(table.column(c).to_pylist() for c in REMOVED.names)) + ".parquet"
+    name = work.key(stage, piece.files["state"], *(table.column(c).to_pylist() for c in REMOVED.names)) + ".columns"
     if not work.store.exists(name):
         old = work.columns(piece, "state", STATE.names)
         rows = table.column("row").to_numpy()

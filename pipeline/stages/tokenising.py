@@ -25,7 +25,7 @@ def count_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[Mess
         rows = work.alive(piece)
         rows = rows[work.draws(piece, rows) < limits(work, together)["train"]]
         if len(rows):
-            words = work.key("words", piece.files["documents"], digest(rows.tobytes()), TRAIN_DOCUMENT) + ".parquet"
+            words = work.key("words", piece.files["documents"], digest(rows.tobytes()), TRAIN_DOCUMENT) + ".columns"
             if not work.store.exists(words):
                 heads = pc.utf8_slice_codeunits(work.text(piece, rows), 0, TRAIN_DOCUMENT)
                 work.store.write_table(words, count_words(heads))
@@ -70,13 +70,13 @@ def tokenise_piece(work: Work, number: int, messages: list[bytes]) -> Iterator[M
         offsets, ids = tokenizer.encode(work.text(piece))
         counts, drawn = np.diff(offsets), work.draws(piece, np.arange(piece.rows))
         counted = pa.table({"tokens": pa.array(counts, pa.int32()), "draw": pa.array(drawn)})
-        work.store.write_table(f"{name}.parquet", counted)
+        work.store.write_table(f"{name}.columns", counted)
         chosen = np.concatenate([ids[offsets[row] : offsets[row + 1]] for row in rows] or [ids[:0]])
         lists = pa.LargeListArray.from_arrays(np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64), chosen)
         columns = {"row": pa.array(rows), "input_ids": lists}
         work.store.write(f"{name}-ids.arrow", pack_rows(pa.RecordBatch.from_pydict(columns)))
     work.progress("tokenise", piece.rows, piece.text_bytes)
-    yield number, piece.having(tokens=f"{name}.parquet", ids=f"{name}-ids.arrow", tokenizer=file).pack()
+    yield number, piece.having(tokens=f"{name}.columns", ids=f"{name}-ids.arrow", tokenizer=file).pack()
 
 
 def counted_tokens(work: Work, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

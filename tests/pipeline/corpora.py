@@ -93,3 +93,50 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "budget": {"rejects": 0.1},
     }
     return whole | changes
+
+
+def write_everything(folder: Path) -> dict[str, Any]:
+    """Write the corpora, a fork of the code, text that repeats, evaluation items and an earlier dump.
+
+    Returns a recipe that has every part a recipe can have, against a run that is still to be made in `folder`/earlier
+    from the recipe that `earlier` returns.
+    """
+    write_corpora(folder)
+    notice = "Copyright the authors of this site. All rights are reserved, and none is given to anybody who reads this."
+    licence = text(77, 90).replace("\n", " ")
+    pages = [{"id": f"page-{n}", "text": f"{text(300 + n)}\n{notice}\n{text(500 + n, 30)}"} for n in range(12)]
+    pages += [{"id": f"licensed-{n}", "text": f"{text(700 + n, 60)} {licence} {text(800 + n, 30)}"} for n in range(4)]
+    questions = [text(4000 + n, 40).replace("\n", " ") for n in range(3)]
+    pages += [{"id": "leaked", "text": f"{text(901, 80)} {questions[1]} {text(902, 60)}"}]
+    old = documents(10, start=3000)
+    write_jsonl(folder / "web" / "c.jsonl", [*pages, *({**one, "id": f"old-{one['id']}"} for one in old[:4])])
+    write_jsonl(folder / "dump.jsonl", old)
+    write_jsonl(folder / "items.jsonl", [{"question": one} for one in questions])
+    for name in ("project", "fork"):
+        source = folder / "tree" / "project"
+        target = folder / "tree" / name
+        target.mkdir(exist_ok=True)
+        for module in sorted(source.glob("module_*.py")):
+            (target / module.name).write_text(module.read_text(encoding="utf-8"), encoding="utf-8")
+    whole = recipe(
+        decontaminate={"quiz": {"paths": "items.jsonl", "fields": ["question"]}},
+        sample={
+            "semantic": {"model": "bundled", "clusters": 3, "similarity": 0.99},
+            "mixture": {"web": 0.6, "books": 0.3, "code": 0.1},
+        },
+    )
+    whole["deduplicate"] = {
+        "priority": ["books", "web"],
+        "exact": [{"unit": "document"}, {"unit": "line", "occurrences": 2, "characters": 20}],
+        "substring": {"words": 50},
+        "near": {"threshold": 0.8},
+        "repositories": {"threshold": 0.8},
+        "against": "earlier",
+    }
+    return whole
+
+
+def earlier() -> dict[str, Any]:
+    """Return the recipe of the run that `write_everything` wants in its folder, as `earlier`."""
+    whole = recipe(corpora={"web": {"read": {"format": "jsonl", "paths": "dump.jsonl"}}})
+    return whole | {"deduplicate": {"exact": {"unit": "document"}, "near": {"threshold": 0.8}}}

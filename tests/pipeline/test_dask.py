@@ -24,7 +24,7 @@ from pipeline.manifest import RunError
 from pipeline.recipe import parse
 from pipeline.run import run
 from tests.conftest import SHARED
-from tests.pipeline.corpora import documents, recipe, write_corpora, write_jsonl
+from tests.pipeline.corpora import documents, earlier, recipe, write_corpora, write_everything, write_jsonl
 from tests.pipeline.hosts import Host, namespaces, plain
 from tests.pipeline.processes import environment, free_port, running, s3_server, wait_for
 from tests.pipeline.test_run import PUBLISHED, published
@@ -72,9 +72,9 @@ def local_cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 
 def test_two_dask_workers_publish_the_same_bytes_as_the_embedded_runner(local_cluster, tmp_path):
-    write_corpora(tmp_path / "sources")
-    semantic = recipe(sample={"semantic": {"model": "bundled", "clusters": 3, "similarity": 0.9}})
-    one = parse(semantic, base=str(tmp_path / "sources"))
+    sources = tmp_path / "sources"
+    one = parse(write_everything(sources), base=str(sources))
+    run(parse(earlier(), base=str(sources)), str(sources / "earlier"))
     run(one, str(tmp_path / "dask"), options=options_of(local_cluster.engine))
     run(one, str(tmp_path / "embedded"))
     assert published(tmp_path / "dask") == published(tmp_path / "embedded")
@@ -156,6 +156,7 @@ def real_recipe(files: Callable[[str], None]) -> dict[str, Any]:
             "web/crawl-01.wet.gz",
             "neardup/neardup.jsonl.zst",
             "books/books.jsonl.zst",
+            "eval/BIG-Bench-Hard/bbh__navigate.json.zst",
         ):
             files(name)
         whole["corpora"] = {
@@ -168,6 +169,11 @@ def real_recipe(files: Callable[[str], None]) -> dict[str, Any]:
             "neardup": {"read": {"format": "jsonl", "paths": "neardup/*.zst"}},
             "books": {"read": {"format": "jsonl", "paths": "books/*.zst"}, "edits": ["gutenberg"]},
         }
+        whole["decontaminate"] = {
+            "navigate": {"paths": "eval/BIG-Bench-Hard/bbh__navigate.json.zst", "fields": ["input"]}
+        }
+        whole["deduplicate"]["exact"] = [{"unit": "document"}, {"unit": "line", "characters": 40, "occurrences": 2}]
+        whole["deduplicate"]["substring"] = {"words": 50}
         whole["deduplicate"]["priority"] = ["books", "web", "extracted", "neardup"]
         whole["shards"] = {"tokenizer": {"train": 2000}, "tokens": 1_000_000}
     else:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.recipe import parse
+from pipeline.run import run
+from tests.pipeline.corpora import earlier, write_everything
 from tests.pipeline.processes import environment
 from tests.pipeline.test_run import published
 from tests.pipeline.test_s3 import all_formats, write_all_formats
@@ -81,10 +84,14 @@ def results(out: Path) -> dict[str, bytes]:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes left over")
 def test_a_run_that_is_killed_at_any_moment_and_again_while_taken_up_ends_with_the_same_bytes(tmp_path):
-    write_all_formats(tmp_path / "sources")
-    semantic = {"semantic": {"model": "bundled", "clusters": 3, "similarity": 0.9}}
-    recipe = tmp_path / "sources" / "recipe.yaml"
-    recipe.write_text(json.dumps(all_formats(sample=semantic)), encoding="utf-8")
+    sources = tmp_path / "sources"
+    write_all_formats(sources)
+    whole = write_everything(sources)
+    whole["corpora"] |= {name: all_formats()["corpora"][name] for name in ("table", "crawl")}
+    whole["sample"]["mixture"] |= {"table": 0.1, "crawl": 0.1}
+    run(parse(earlier(), base=str(sources)), str(sources / "earlier"))
+    recipe = sources / "recipe.yaml"
+    recipe.write_text(json.dumps(whole), encoding="utf-8")
     reference = Runs(recipe, tmp_path / "reference")
     reference.finished()
     seconds = Runs(recipe, tmp_path / "again").finished()  # the first may have compiled kernels

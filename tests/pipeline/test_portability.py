@@ -18,7 +18,7 @@ import zstandard
 from pipeline.recipe import parse
 from pipeline.run import run
 from tests.conftest import SHARED
-from tests.pipeline.corpora import recipe, write_corpora
+from tests.pipeline.corpora import earlier, write_everything
 from tests.pipeline.processes import environment, free_port, running, wait_for
 from tests.pipeline.test_run import published
 
@@ -65,10 +65,20 @@ def worker_pool(log: Path) -> Iterator[int]:
 
 def same_as_embedded(tmp_path: Path, options: list[str]) -> None:
     """Assert that a run with these options of Beam publishes what the embedded runner does."""
-    write_corpora(tmp_path / "sources")
-    semantic = recipe(sample={"semantic": {"model": "bundled", "clusters": 3, "similarity": 0.9}})
-    one = parse(semantic, base=str(tmp_path / "sources"))
-    run(one, str(tmp_path / "there"), options=options)
+    sources = tmp_path / "sources"
+    one = parse(write_everything(sources), base=str(sources))
+    run(parse(earlier(), base=str(sources)), str(sources / "earlier"))
+    outcome = run(one, str(tmp_path / "there"), options=options)
+    assert {reason for corpus in outcome.manifest["corpora"].values() for reason in corpus["documents"]["dropped"]} >= {
+        *(
+            "contaminated",
+            "exact_duplicate",
+            "near_duplicate",
+            "near_duplicate_repository",
+            "semantic_duplicate",
+            "mixture",
+        )
+    }
     run(one, str(tmp_path / "embedded"))
     assert published(tmp_path / "there") == published(tmp_path / "embedded")
 

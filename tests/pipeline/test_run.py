@@ -214,7 +214,7 @@ def test_a_killed_run_is_taken_up_to_the_same_bytes(finished, sources, tmp_path)
     command = [sys.executable, "-c", script, json.dumps(recipe()), str(sources), str(root)]
     killed = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and killed.poll() is None and not list(root.glob("work/measured/*.parquet")):
+    while time.monotonic() < deadline and killed.poll() is None and not list(root.glob("work/measured/*.columns")):
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()

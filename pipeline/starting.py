@@ -1,0 +1,73 @@
+"""How a process of a run starts and ends quickly: most of a small run is imports.
+
+Importing makes a million objects that stay; looking through them for garbage, again and again and once more at the end, cost
+a third of a run of 100 documents.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+STEPS = (50_000, 20, 20)
+"""Objects, and rounds, after which garbage is looked for. Python's own first step, 700, is passed 2,000 times by imports."""
+UNUSED = ("pandas", "pymongo", "boto3")
+"""Packages that Beam imports where they are there, for readers and types of its own that no graph of ours has."""
+
+
+def start(plugins: bool = True) -> None:
+    """Look for garbage in larger steps from now on, and not when the process ends.
+
+    Where no `plugins` will run, pyarrow works without pandas, which it would import for the first array that it makes.
+    """
+    gc.set_threshold(*STEPS)
+    atexit.register(gc.freeze)
+    if not plugins:
+        with _without("pandas"):
+            import pyarrow
+
+            pyarrow.array([0])  # it looks for pandas once
+
+
+def import_beam() -> None:
+    """Import Beam without what its embedded runner does not use, unless the process has that already."""
+    with _without(*UNUSED):
+        import apache_beam  # noqa: F401
+        from apache_beam.runners.portability import fn_api_runner  # noqa: F401
+
+
+def import_numba() -> None:
+    """Import numba, and let it look for BLAS only when a kernel multiplies matrices: it does so by importing SciPy."""
+    from numba.np import linalg
+
+    look = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401  # looks once, when it is imported
+    finally:
+        linalg.ensure_blas = look
+
+
+class _Absent:
+    """Finds that packages are not there, for the import system; those that are imported already are not looked for."""
+
+    def __init__(self, packages: Collection[str]) -> None:
+        self._packages = packages
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in self._packages:
+            raise ModuleNotFoundError(f"no {name} here", name=name)
+
+
+@contextmanager
+def _without(*packages: str) -> Iterator[None]:
+    """Let an import of these packages fail, as if they were not installed."""
+    absent = _Absent(packages)
+    sys.meta_path.insert(0, absent)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(absent)

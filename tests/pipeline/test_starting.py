@@ -1,0 +1,57 @@
+"""A process that starts lightly has all that it would have otherwise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.starting import UNUSED
+
+pytest.importorskip("pandas")
+
+
+def said(script: str) -> str:
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_beam_comes_without_what_no_graph_of_ours_uses_and_that_can_be_imported_afterwards():
+    script = f"""
+import sys
+from pipeline.starting import import_beam
+import_beam()
+print([name for name in {UNUSED} if name in sys.modules])
+import pandas, pyarrow
+print(pyarrow.array([1, 2]).to_pandas().sum())
+"""
+    assert said(script).split("\n") == ["[]", "3"]
+
+
+def test_what_is_imported_already_stays_for_beam():
+    script = (
+        "import pandas, sys\nfrom pipeline.starting import import_beam\nimport_beam()\nprint('pandas' in sys.modules)"
+    )
+    assert said(script) == "True"
+
+
+def test_matrices_can_be_multiplied_in_a_kernel_although_blas_is_looked_for_late():
+    pytest.importorskip("scipy")
+    script = """
+import sys
+from pipeline.starting import import_numba
+import_numba()
+import pyarrow
+from filters.sketch import bands
+bands(pyarrow.array(["A text loads what numba loads late."], pyarrow.large_string()))
+print("scipy.linalg" in sys.modules)
+import numba, numpy
+print(numba.njit(lambda a: (a @ a).sum())(numpy.eye(3)))
+"""
+    assert said(script).split("\n") == ["False", "3.0"]
+
+
+def test_a_run_ends_without_looking_for_garbage_once_more():
+    assert (
+        said("import gc\nfrom pipeline.starting import start\nstart()\nprint(gc.get_threshold()[0] > 10_000)") == "True"
+    )
