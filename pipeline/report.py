@@ -6,7 +6,7 @@ the page's own policy allows neither scripts nor requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from filters.presets import PRESETS
@@ -14,6 +14,7 @@ from pipeline.ledger import REPEATED_TEXT
 from pipeline.manifest import alarm_message, open_manifest
 from pipeline.plan import Plan
 from pipeline.recipe import Recipe
+from pipeline.rejects import Kind, kinds
 from pipeline.statistics import KEPT, STEPS
 from pipeline.store import Store
 from pipeline.svg import funnel, histogram
@@ -27,12 +28,14 @@ LANGUAGES = 25
 def write_report(run: str) -> str:
     """Write the report of a run folder and return its path; raise RunError where there is no run."""
     store = Store(run)
-    store.write(NAME, render(open_manifest(run), store.read_json(EXAMPLES)).encode())
+    store.write(NAME, render(open_manifest(run), store.read_json(EXAMPLES), kinds(store)).encode())
     return f"{run}/{NAME}"
 
 
-def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
-    """Return the report as HTML."""
+def render(
+    manifest: Mapping[str, Any], examples: Mapping[str, Any], rejects: Mapping[str, Sequence[Kind]] | None = None
+) -> str:
+    """Return the report as HTML; `rejects` says of each corpus why records could not be read."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -52,6 +55,7 @@ def render(manifest: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
             "funnel": Markup(funnel(_steps({name: statistics["outcomes"].get(name, {})}, "documents"))),
             "rules": _rules(plan, name, statistics),
             "examples": examples.get(name, {}),
+            "rejects": (rejects or {}).get(name, ()),
             "edits": sorted(statistics["edits"].get(name, {}).items()),
             "removed": sorted(statistics["removed"].get(name, {}).items()),
         }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
 import pytest
 
+from pipeline.document import REJECTS
 from pipeline.recipe import parse
+from pipeline.rejects import kinds
 from pipeline.report import render
 from pipeline.run import run
 from pipeline.store import Store
@@ -29,9 +32,14 @@ def report(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("hostile")
     every = "\n".join(HOSTILE)  # three examples are shown: each has all of it
     rows = [{"id": payload, "text": f"{every} {payload}", "url": payload} for payload in HOSTILE]
-    write_jsonl(folder / "<b>a.jsonl", [*rows, {"id": "good", "text": text(1)}])
+    broken = [
+        b'{"id": "<script>alert(2)</script>\xff',
+        b'{"id": 1, "text": "\xfe\xff"}',
+        b'["<img src=x onerror=alert(3)>"]',
+    ]
+    write_jsonl(folder / "<b>a.jsonl", [*rows, {"id": "good", "text": text(1)}, *broken])
     corpora = {"web": {"read": {"format": "jsonl", "paths": "*.jsonl"}, "presets": ["gopher_quality"]}}
-    run(parse({"corpora": corpora}, base=str(folder)), str(folder / "run"))
+    run(parse({"corpora": corpora, "budget": {"rejects": 0.5}}, base=str(folder)), str(folder / "run"))
     return Store(str(folder / "run")).read("report.html").decode()
 
 
@@ -52,6 +60,28 @@ def test_the_page_forbids_scripts_and_requests(report):
     assert "default-src 'none'" in report
     assert "http://" not in report
     assert "https://" not in report
+
+
+def test_records_that_could_not_be_read_are_counted_by_reason(report):
+    table = report[report.index("could not be read") :]
+    counted = re.findall(
+        r'<td class="right">(\d+)</td><td><code>&lt;b&gt;a.jsonl</code> at', table[: table.index("</table>")]
+    )
+    assert sum(int(one) for one in counted) == 3
+    assert "alert(2)" in table
+
+
+def test_reasons_that_differ_in_a_number_are_one_kind_and_the_rarest_are_others(tmp_path):
+    reasons = [f"not UTF-8: byte 0x{n:02x}" for n in range(128, 148)]
+    reasons += [f"reason {letter}" for letter in "abcdefghijklmnop"]
+    rows = [{"corpus": "a", "source": "s", "offset": n, "reason": one, "sample": None} for n, one in enumerate(reasons)]
+    store = Store(str(tmp_path))
+    for part, some in enumerate((rows[:9], rows[9:])):
+        store.write_table(f"rejects/part-{part}.parquet", pa.Table.from_pylist(some, schema=REJECTS))
+    found = kinds(store)["a"]
+    assert (found[0].reason, found[0].records, found[0].offset) == ("not UTF-8: byte …", 20, 0)
+    assert (found[-1].reason, found[-1].records) == ("other reasons", 5)
+    assert sum(one.records for one in found) == len(rows)
 
 
 def test_a_report_is_a_function_of_its_manifest():
