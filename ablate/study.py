@@ -1,7 +1,8 @@
 """One arm with one seed: a model trained on it, and everything measured on that model.
 
-The learning rate is constant after its warm-up. A schedule that falls would make each point of the curve but the last a
-run that was stopped too early; so every point is a run of that many tokens, and curves can be compared at equal loss.
+The learning rate is constant after its warm-up, and what is measured are the weights averaged over the last tenth of the
+steps so far, about. A schedule that falls would make each point of the curve but the last a run that was stopped too
+early; so every point is a run of that many tokens, and curves can be compared at equal loss.
 
 Shapes: D documents.
 """
@@ -12,11 +13,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 
 from ablate.cloze import all_items, right
 from ablate.folder import Folder
@@ -33,6 +36,7 @@ from train.model import Decoder
 from train.optim import optimiser
 
 POINTS = 16  # of a curve, over the tokens that all arms read
+AVERAGED = 10  # one over the share of the steps so far whose weights are averaged
 
 
 class Measured(TypedDict):
@@ -97,22 +101,28 @@ def study(job: Job, tell: Callable[[int, float], None]) -> dict[str, Any]:
     decoder.initialise(job.seed)
     decoder.to(device)
     moves = optimiser(decoder, settings)
+    average = Average(decoder)
+    if device.type == "cuda":
+        decoder.compile_layers()
     at = {round(point * job.steps / POINTS) for point in range(1, POINTS * -(-job.longer // job.steps) + 1)}
-    curve = [{"step": 0, "tokens": 0, "bits_per_byte": losses(decoder, held, settings, sizes)}]
+    curve = [{"step": 0, "tokens": 0, "bits_per_byte": losses(average.decoder, held, settings, sizes)}]
     result: dict[str, Any] = {}
     tokens, nats, seconds = 0, 0.0, 0.0
     for step in range(job.longer):
         before = time.monotonic()
         batch = data.batch(step * settings.batch_sequences, settings.batch_sequences)
         found = train_step(decoder, moves, batch, step, config)
+        average.hear(decoder, step)
         seconds += time.monotonic() - before
         tokens += batch.tokens
         nats += found.loss * batch.tokens
         tell(step + 1, found.loss)
         if step + 1 in at or step + 1 in (job.steps, job.longer):
-            curve.append({"step": step + 1, "tokens": tokens, "bits_per_byte": losses(decoder, held, settings, sizes)})
+            curve.append(
+                {"step": step + 1, "tokens": tokens, "bits_per_byte": losses(average.decoder, held, settings, sizes)}
+            )
         if step + 1 == job.steps:
-            result = at_equal_tokens(job, decoder, data, settings, sizes)
+            result = at_equal_tokens(job, average.decoder, data, settings, sizes)
             result |= {"tokens": tokens, "training_loss": nats / max(1, tokens)}
     arm_tokens = int(folder.tokens_D[~apart_D].sum())
     return {
@@ -126,7 +136,24 @@ def study(job: Job, tell: Callable[[int, float], None]) -> dict[str, Any]:
         "curve": curve,
         "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
         "seconds": round(time.monotonic() - started, 1),
+        "cpu_seconds": round(time.process_time(), 1),
     }
+
+
+class Average:
+    """A decoder whose weights are those of another, averaged over the last tenth of its steps, about.
+
+    After Shamir and Zhang 2013 (polynomial decay): the window grows with the run and needs no end to be known.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = deepcopy(decoder)
+
+    @torch.no_grad()
+    def hear(self, decoder: Decoder, step: int) -> None:
+        """Take in the weights after `step`, counted from 0."""
+        own, others = (list(one.state_dict().values()) for one in (self.decoder, decoder))
+        torch._foreach_lerp_(own, others, AVERAGED / (step + AVERAGED))
 
 
 def at_equal_tokens(

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ablate.arms import CLEAN, CURATED, RANDOM, RAW, Comparison, prepared
 from ablate.compare import at_loss_of_arm, at_loss_of_reference
 from ablate.folder import Folder
-from ablate.study import Job, study
+from ablate.study import Average, Job, study
 from loader.choice import DataError
 from tests.ablate.conftest import corpora, noisy
 from train.config import Config
+from train.model import Decoder
 
 TOKENS = 64 * 4 * 6
 
@@ -53,6 +55,19 @@ def test_the_same_folder_in_both_arms_gives_equal_numbers(
         assert raw[key] == curated[key] == peer[key], key
     again = study(job_of(found, CURATED), quietly)
     assert again["curve"] == curated["curve"]
+
+
+def test_an_average_is_of_the_last_tenth_about(make_decoder: Callable[..., Decoder]):
+    decoder, weight = make_decoder(1), "model.norm.weight"
+    average = Average(decoder)
+    seen = []
+    for step in range(200):
+        decoder.state_dict()[weight].fill_(float(step))
+        average.hear(decoder, step)
+        seen.append(float(average.decoder.state_dict()[weight][0]))
+    assert seen[0] == 0
+    assert all(step * 0.8 < value < step for step, value in enumerate(seen) if step > 20)
+    assert torch.equal(average.decoder.lm_head.weight, decoder.lm_head.weight)
 
 
 def test_no_arm_trains_on_what_is_measured_or_held_out(
