@@ -1,6 +1,6 @@
 """Does our curation help? A pool of real text with planted noise and repeats, raw and curated, a model on each.
 
-    python benchmarks/ablation.py [--out ablation] [--tokens 1200000] [--seeds 2] [--megabytes 14] [--pool-only]
+    python benchmarks/ablation.py [--out ablation] [--tokens 1000000] [--seeds 2] [--megabytes 14] [--pool-only]
 
 Needs the real data beside the checkout. Everything is drawn by seed; a rerun takes up what is there. Of each of four corpora
 (main text of English web pages, chapters of books, files of code, text in many languages), by characters:
@@ -12,7 +12,8 @@ Needs the real data beside the checkout. Everything is drawn by seed; a rerun ta
 
 The raw arm is the whole pool: a recipe with no edit, rule or deduplication. The curated arm is the same pool through
 `RECIPE`. What is measured are real documents that are not in the pool, as they are: neither arm has chosen them. All have one
-tokenizer, learnt from further real documents.
+tokenizer, learnt from further real documents. One more arm, `real`, has what a filter that knew the truth would keep: the real
+documents of the pool, not deduplicated, with curated's mixture.
 """
 
 from __future__ import annotations
@@ -50,8 +51,13 @@ RECIPE: dict[str, Any] = {
     "corpora": {
         "web": {
             "edits": ["repair_text"],
-            "presets": ["gopher_quality", "gopher_repetition"],
-            "rules": {"language_score": {"min": 0.5}},
+            "presets": ["gopher_repetition"],
+            "rules": {
+                "words": {"min": 50},
+                "mean_word_length": {"min": 3, "max": 10},
+                "stop_words": {"min": 2},
+                "language_score": {"min": 0.5},
+            },
         },
         "books": {
             "edits": ["repair_text"],
@@ -61,7 +67,7 @@ RECIPE: dict[str, Any] = {
         "code": {"presets": ["starcoder", "starcoder2"]},
         "multilingual": {
             "edits": ["repair_text"],
-            "rules": {"characters": {"min": 20}, "language_score": {"min": 0.5}, "top_2_gram": {"max": 0.3}},
+            "rules": {"characters": {"min": 20}, "top_2_gram": {"max": 0.3}, "encoded": {"max": 0.5}},
         },
     },
     "deduplicate": {
@@ -69,7 +75,10 @@ RECIPE: dict[str, Any] = {
         "exact": {"unit": "document"},
         "near": {"threshold": 0.8},
     },
-    "sample": {"semantic": {"model": "bundled", "clusters": 64, "similarity": 0.98}},
+    "sample": {
+        "semantic": {"model": "bundled", "clusters": 64, "similarity": 0.98},
+        "mixture": {"web": 0.25, "books": 0.25, "code": 0.25, "multilingual": 0.25},
+    },
 }
 
 
@@ -228,12 +237,14 @@ def damaged(text: str, source: random.Random) -> str:
 
 def write_pool(out: Path, megabytes: float) -> None:
     """Write the pool and what is measured, a file per corpus, and the tokenizer."""
-    (out / "clean").mkdir(parents=True, exist_ok=True)
+    for name in ("clean", "real"):
+        (out / name).mkdir(parents=True, exist_ok=True)
     learnt = []
     for corpus in CORPORA:
         documents, clean, texts = pool(corpus, int(megabytes * 1e6 / len(CORPORA)))
         learnt += texts
-        for folder, ones in ((out, documents), (out / "clean", clean)):
+        real = [one for one in documents if one.kind == "real"]
+        for folder, ones in ((out, documents), (out / "clean", clean), (out / "real", real)):
             (folder / f"{corpus}.jsonl").write_text("".join(one.line() for one in ones), encoding="utf-8")
         counts: dict[str, list[int]] = {}
         for one in documents:
@@ -245,7 +256,7 @@ def write_pool(out: Path, megabytes: float) -> None:
 
 def recipe(pool: Path, arm: str) -> dict[str, Any]:
     """Return the recipe of an arm, or of what is measured."""
-    curated, folder = arm == "curated", pool / "clean" if arm == "clean" else pool
+    curated, folder = arm == "curated", pool / arm if arm in ("clean", "real") else pool
     corpora = {}
     for name in CORPORA:
         columns = {"id": "id", "text": "text"}
@@ -254,7 +265,9 @@ def recipe(pool: Path, arm: str) -> dict[str, Any]:
         read = {"format": "jsonl", "paths": str(folder / f"{name}.jsonl")}
         corpora[name] = {"read": read, "columns": columns, **(RECIPE["corpora"][name] if curated else {})}
     whole = {"seed": SEED, "corpora": corpora, "shards": {"tokenizer": f"path:{pool / 'tokenizer.json'}"}}
-    return whole | ({key: RECIPE[key] for key in ("deduplicate", "sample")} if curated else {})
+    if curated:
+        return whole | {key: RECIPE[key] for key in ("deduplicate", "sample")}
+    return whole | ({"sample": {"mixture": RECIPE["sample"]["mixture"]}} if arm == "real" else {})
 
 
 def measure(out: Path, megabytes: float, tokens: int, seeds: int, pool_only: bool) -> int:
@@ -264,13 +277,15 @@ def measure(out: Path, megabytes: float, tokens: int, seeds: int, pool_only: boo
     out = out.resolve()
     if not (out / "pool" / "tokenizer.json").is_file():
         write_pool(out / "pool", megabytes)
-    for name in ("raw", "curated", "clean"):
+    for name in ("raw", "curated", "clean", "real"):
         outcome = run(parse(recipe(out / "pool", name)), str(out / name))
         print(f"{name}:\n{summary(outcome)}")
     if pool_only:
         return 0
-    folders = [part for name in ("raw", "curated", "clean") for part in (f"--{name}", str(out / name))]
-    return main(["ablate", *folders, "--out", str(out / "ablation"), "--tokens", str(tokens), "--seeds", str(seeds)])
+    given = {name: str(out / name) for name in ("raw", "curated", "clean")}
+    given |= {"arm": f"real={out / 'real'}", "out": str(out / "ablation")}
+    given |= {"tokens": str(tokens), "seeds": str(seeds), "longer": "1.5"}
+    return main(["ablate", *(part for name, value in given.items() for part in (f"--{name}", value))])
 
 
 if __name__ == "__main__":
@@ -279,7 +294,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--megabytes", type=float, default=14, help="characters of the pool, in millions (default: 14)"
     )
-    arguments.add_argument("--tokens", type=int, default=1_200_000)
+    arguments.add_argument("--tokens", type=int, default=1_000_000)
     arguments.add_argument("--seeds", type=int, default=2)
     arguments.add_argument("--pool-only", action="store_true", help="make pool and shards, and train nothing")
     given = arguments.parse_args()
