@@ -9,9 +9,10 @@ Arrow IPC stream. Texts have a row more than the table, so that kernels may read
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import xxhash
@@ -33,27 +34,42 @@ def write(table: pa.Table, file: BinaryIO, compression: str | None = None) -> No
     options = pa.ipc.IpcWriteOptions(compression=compression)
     entries, at = [], 0
     for field, column in zip(table.schema, table.columns, strict=True):
-        stream = _stream(field, column, options)
-        file.write(stream)
-        entries.append([field.name, at, at + stream.size, xxhash.xxh3_64_intdigest(stream)])
-        gap = -stream.size % _ALIGNED
+        sink = _Digested(file)
+        _write_column(field, column, sink, options)
+        entries.append([field.name, at, at + sink.size, sink.digest.intdigest()])
+        gap = -sink.size % _ALIGNED
         file.write(bytes(gap))
-        at += stream.size + gap
+        at += sink.size + gap
     listing = json.dumps({"rows": table.num_rows, "columns": entries}).encode()
     size = len(listing).to_bytes(8, "little")
     file.write(listing + size + xxhash.xxh3_64_digest(listing + size))
 
 
-def _stream(field: pa.Field, column: pa.ChunkedArray, options: pa.ipc.IpcWriteOptions) -> pa.Buffer:
+class _Digested(io.RawIOBase):
+    """Passes on what is written, buffers of Arrow without a copy, and knows its size and digest."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.size, self.digest = file, 0, xxhash.xxh3_64()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._file.write(data)
+        self.digest.update(data)
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
+
+
+def _write_column(field: pa.Field, column: pa.ChunkedArray, sink: _Digested, options: pa.ipc.IpcWriteOptions) -> None:
     chunks = column.chunks
     if field.type == pa.large_string():
         chunks = [*chunks, pa.array([_LAST], field.type)]
     array = pa.concat_arrays(chunks) if chunks else pa.array([], field.type)
-    sink = pa.BufferOutputStream()
     schema = pa.schema([field])
     with pa.ipc.new_stream(sink, schema, options=options) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays([array], schema=schema))
-    return sink.getvalue()
 
 
 def read(data: pa.Buffer, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -8,33 +8,51 @@ is a side input, and every branch reaches the last transform. Such a graph runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineRunner
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.plan import Lists, Plan
+from pipeline.workers import Calls, active
 
 Message = tuple[int, bytes]
 Messages = tuple[int, Iterable[bytes]]
 
 
 class Stage(beam.DoFn):
-    """Run one stage on each element: a message, or the messages that came together under a key."""
+    """Run one stage on each element: a message, or the messages that came together under a key.
+
+    Where this process has workers, they do it, and the stage yields what they have done.
+    """
 
     def __init__(self, plan: str, stage: str) -> None:
         self._plan = plan
         self._stage = stage
 
     def setup(self) -> None:
-        from pipeline.stages import STAGES
-        from pipeline.stages.work import work_of
+        workers = active()
+        self._calls = Calls(workers) if workers else None
+        if self._calls is None:  # else this process does without what stages import
+            from pipeline.stages import STAGES
+            from pipeline.stages.work import work_of
 
-        self._work, self._run = work_of(self._plan), STAGES[self._stage]
+            self._run = partial(STAGES[self._stage], work_of(self._plan))
 
     def process(self, element: Message | Messages) -> Iterator[Message]:
         key, value = element
-        yield from self._run(self._work, key, [value] if isinstance(value, bytes) else list(value))
+        messages = [value] if isinstance(value, bytes) else list(value)
+        if self._calls:
+            yield from self._calls.give(self._plan, self._stage, key, messages)
+        else:
+            yield from self._run(key, messages)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for message in self._calls.rest() if self._calls else ():
+            yield WindowedValue(message, MIN_TIMESTAMP, [GlobalWindow()])
 
 
 class ToOne(beam.DoFn):
@@ -124,15 +142,15 @@ def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
     all_in_one("Publish", "publish", published, shards)
 
 
-def run(plan: Plan, lists: Lists, options: list[str], runner: PipelineRunner | None = None) -> None:
-    """Run a plan to its end: on `runner`, or the one that Beam's own `options` name, or the embedded one."""
+def run(plan: Plan, lists: Lists, options: list[str]) -> None:
+    """Run a plan to its end: on the runner that Beam's own `options` name, or the embedded one."""
     given = list(options)
-    if runner is None and not any(option.startswith("--runner") for option in given):
+    if not any(option.startswith("--runner") for option in given):
         # named explicitly: Beam's default would try to download another runner on every run
         given += ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
     if "--save_main_session" not in given:
         given.append("--no_save_main_session")
-    pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(given))
+    pipeline = beam.Pipeline(options=PipelineOptions(given))
     build(pipeline, plan, lists)
     result = pipeline.run()
     try:

@@ -24,7 +24,7 @@ from pipeline.remote import RemoteError, is_url
 from pipeline.report import write_report
 from pipeline.statistics import STEPS
 from pipeline.store import Store
-from pipeline.workers import Workers, runner
+from pipeline.workers import Workers, active
 
 LARGE = 64 << 20
 """Bytes of a unit of work from which a plan says that it will be long: units are cut at half of that where they can be."""
@@ -87,17 +87,18 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
             print(note, file=sys.stderr, flush=True)
     seen = {unit.corpus: unit for unit in inputs.units if not is_listing(unit)}
     sources = {unit.path: unit.version for unit in seen.values()}
-    with _workers(store, workers, options) as processes:
+    with _workers(plan, store, workers, options):
         if not _named_runner(options):
             starting.import_beam()  # it takes long: the workers import it meanwhile
-            starting.import_numba()
+            if not active():
+                starting.import_numba()
         from pipeline import engine, graph
         from pipeline.progress import Progress
 
         with Progress(plan, quiet):
             try:
                 with engine.prepared(options, plan.root, sources):
-                    graph.run(plan, lists, list(options), runner(processes) if processes else None)
+                    graph.run(plan, lists, list(options))
             except engine.EngineError as error:
                 raise RunError(str(error)) from None
             except Exception as error:
@@ -123,17 +124,18 @@ def _failure(store: Store, error: Exception) -> str:
 
 
 @contextmanager
-def _workers(store: Store, count: int, options: Sequence[str]) -> Iterator[Workers | None]:
+def _workers(plan: Plan, store: Store, count: int, options: Sequence[str]) -> Iterator[None]:
     """Give worker processes, which write to `work/workers.log`; none where one is enough or another runner is named."""
     if count == 1 or _named_runner(options):
-        yield None
+        yield
         return
     with ExitStack() as stack:
         log = None
         if store.local:
             os.makedirs(store.path("work"), exist_ok=True)
             log = stack.enter_context(open(store.path("work/workers.log"), "wb"))
-        yield stack.enter_context(Workers(count, log))
+        stack.enter_context(Workers(count, log, plugins=bool(plan.plugins)))
+        yield
 
 
 def _named_runner(options: Sequence[str]) -> bool:

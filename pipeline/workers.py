@@ -1,79 +1,185 @@
-"""Worker processes on one machine, forked from one process that has imported everything, for Beam's embedded runner.
+"""Worker processes on one machine: each is given a call of a stage when it is done with its last one.
 
-The driver starts `python -m pipeline.workers` before it imports Beam itself; that process imports Beam and the stages,
-then forks a worker whenever it reads a line `worker id, address` from its standard input, before gRPC was ever used in it.
-So imports are paid for once, and their memory is shared. Nobody outlives the driver: when the input ends, the process
-kills its workers and ends; a worker whose parent is gone ends itself. A worker that dies fails the run at once, with what
-it died of, where Beam's own worker processes would let the run wait for ever.
+The driver runs Beam, in one process; what a stage does is done by workers, so that no message passes through gRPC and no worker
+imports Beam. They are forked from `python -m pipeline.workers`, which the driver starts before it imports Beam itself: that
+process imports the stages and loads the kernels that most runs call, once, and all share the memory. Nobody outlives the
+driver: when the input of that process ends, it kills its workers and ends; a worker whose parent is gone ends itself. A worker
+that dies fails the run at once, with what it died of.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from dataclasses import dataclass
+from importlib import import_module
+from queue import SimpleQueue
+from typing import IO, Any, BinaryIO
 
-URN = "corpusmill:environment:forked:v1"
+Message = tuple[int, bytes]
+Answer = list[Message] | str
+"""The messages of a stage, or what went wrong."""
+
+OPEN = 4
+"""Calls per worker that a stage leaves open before it waits for an answer: what it yields goes to the next stage meanwhile."""
+
+
+class WorkerError(RuntimeError):
+    """A stage failed in a worker, or a worker was lost: says what the worker said, or of what it died."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stage to be run on messages, and where its answer goes."""
+
+    plan: str
+    stage: str
+    key: int
+    messages: Sequence[bytes]
+    answers: SimpleQueue[Answer]
 
 
 class Workers:
-    """The process that workers are forked from. To be started before gRPC, and before long imports."""
+    """Worker processes. To be started before long imports."""
 
-    def __init__(self, count: int, log: IO[bytes] | None = None) -> None:
-        """Start it, for `count` workers; what they say on stderr goes to `log` (None: where the caller's goes)."""
+    def __init__(
+        self, count: int, log: IO[bytes] | None = None, plugins: bool = True, modules: Sequence[str] = ()
+    ) -> None:
+        """Start `count` workers; what they say on stderr goes to `log` (None: where the caller's goes).
+
+        They import `modules` as well, which may add to the stages.
+        """
         self.count = count
         self.lost = ""  # what became of a worker that nobody ended
-        self._handlers: list[Any] = []
-        self._ended = threading.Event()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        pairs = [socket.socketpair() for _ in range(count)]
+        theirs = [other.fileno() for _, other in pairs]
+        asked = json.dumps({"ends": theirs, "plugins": plugins, "modules": list(modules)})
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.workers"],
+            [sys.executable, "-P", "-m", "pipeline.workers", asked],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # our code, not another's
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            pass_fds=theirs,
         )
+        for _, other in pairs:
+            other.close()
         self._watcher = threading.Thread(target=self._watch, name="workers", daemon=True)
-        self._watcher.start()
+        self._threads = [threading.Thread(target=self._deal, args=(end,), daemon=True) for end, _ in pairs]
+        for thread in (self._watcher, *self._threads):
+            thread.start()
 
     def __enter__(self) -> Workers:
+        global _active
+        _active = self
         return self
 
     def __exit__(self, *error: object) -> None:
+        global _active
+        _active = None
         self.close()
 
-    def fork(self, handler: Any) -> None:
-        """Fork a worker for one of the runner's handlers."""
-        self._handlers.append(handler)
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the watching thread knows why
-            self._process.stdin.write(f"{handler.worker_id} {handler.control_address}\n".encode())
-            self._process.stdin.flush()
+    def give(self, call: Call) -> None:
+        """Have a call done by the next worker that is free."""
+        self._calls.put(call)
 
     def close(self) -> None:
         """End the workers, at once, whatever they are doing."""
-        self._ended.set()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._watcher.join()
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in (self._watcher, *self._threads):
+            thread.join()
+
+    def _deal(self, end: socket.socket) -> None:
+        """Give one worker a call after the other. When it is lost, that is the answer to all that come."""
+        with end, end.makefile("rb") as stream:
+            while (call := self._calls.get()) is not None:
+                try:
+                    send(end, {"plan": call.plan, "stage": call.stage, "key": call.key}, call.messages)
+                    answer = receive(stream)
+                except OSError:
+                    answer = None
+                if answer is None:
+                    self._watcher.join()
+                    call.answers.put(self.lost or "the worker processes have ended")
+                elif "error" in answer[0]:
+                    call.answers.put(answer[0]["error"])
+                else:
+                    call.answers.put(list(zip(answer[0]["keys"], answer[1], strict=True)))
 
     def _watch(self) -> None:
-        """Fail what the runner waits for, now and later, once a worker is lost."""
+        """Learn what ends the workers."""
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             said = stream.read().decode().strip()
         status = self._process.wait()
         self.lost = said or (f"the process that forks the workers ended: {_ending(status)}" if status else "")
-        while not self._ended.wait(0.1):
-            for handler in self._handlers:
-                handler.fail(self.lost)
+
+
+_active: Workers | None = None
+
+
+def active() -> Workers | None:
+    """Return the workers that this process has started and not ended."""
+    return _active
+
+
+class Calls:
+    """The calls of one stage that workers do, and their answers, in the order in which they come."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers, self._answers, self._open = workers, SimpleQueue[Answer](), 0
+
+    def give(self, plan: str, stage: str, key: int, messages: Sequence[bytes]) -> Iterator[Message]:
+        """Have a call done; yield what has been answered so far."""
+        self._workers.give(Call(plan, stage, key, messages, self._answers))
+        self._open += 1
+        while self._open >= OPEN * self._workers.count or (self._open and not self._answers.empty()):
+            yield from self._next()
+
+    def rest(self) -> Iterator[Message]:
+        """Yield what is answered to the calls that are open."""
+        while self._open:
+            yield from self._next()
+
+    def _next(self) -> list[Message]:
+        answer = self._answers.get()
+        self._open -= 1
+        if isinstance(answer, str):
+            raise WorkerError(answer)
+        return answer
+
+
+def send(end: socket.socket, head: dict[str, Any], parts: Sequence[bytes]) -> None:
+    """Send a JSON object and some bytes."""
+    data = json.dumps({**head, "sizes": [len(part) for part in parts]}).encode()
+    end.sendall(b"".join([len(data).to_bytes(8, "little"), data, *parts]))
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]] | None:
+    """Return what the other end sent; None when it is gone."""
+    size = stream.read(8)
+    if len(size) < 8:
+        return None
+    data = stream.read(int.from_bytes(size, "little"))
+    if len(data) < int.from_bytes(size, "little"):
+        return None
+    head = json.loads(data)
+    parts = [stream.read(size) for size in head["sizes"]]
+    return (head, parts) if [len(part) for part in parts] == head["sizes"] else None
 
 
 def _ending(status: int) -> str:
@@ -84,88 +190,29 @@ def _ending(status: int) -> str:
     return f"{name}; was the machine out of memory?" if name == "SIGKILL" else name
 
 
-def runner(workers: Workers) -> Any:
-    """Return a Beam runner that is the embedded one, but for where its workers come from."""
-    from apache_beam.portability.api import beam_fn_api_pb2
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-    from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
-    from apache_beam.transforms.environments import Environment
-    from grpc import RpcError
-
-    logging.getLogger("apache_beam.runners.worker.data_plane").setLevel(logging.CRITICAL)
-
-    @WorkerHandler.register_environment(URN, None)
-    class Handler(GrpcWorkerHandler):
-        """What the runner knows of one worker."""
-
-        def __init__(self, payload: None, *others: Any) -> None:
-            super().__init__(*others)
-            # Beam's threads die of a broken connection with a traceback each; `fail` says what broke it
-            reads = self.data_conn._read_inputs
-            self.data_conn._read_inputs = lambda inputs: _until_broken(reads, inputs)
-            read = self.control_conn._read
-            self.control_conn._read_thread = threading.Thread(target=_until_broken, args=(read,), daemon=True)
-
-        def close(self) -> None:
-            _until_broken(super().close)
-
-        def start_worker(self) -> None:
-            workers.fork(self)
-
-        def stop_worker(self) -> None:
-            pass
-
-        def fail(self, why: str) -> None:
-            """Answer everything that this worker was asked with an error."""
-            for number in list(self.control_conn._futures_by_id):
-                answer = beam_fn_api_pb2.InstructionResponse(instruction_id=number, error=why)
-                if future := self.control_conn._futures_by_id.pop(number, None):
-                    future.set(answer)
-
-    def _until_broken(read: Callable[..., None], *arguments: Any) -> None:
-        with suppress(RpcError):
-            read(*arguments)
-
-    class Forked(Environment):
-        """A worker forked on this machine."""
-
-        def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
-            return URN, b""
-
-    class ForkRunner(FnApiRunner):
-        """The embedded runner with forked workers; a bundle that fails ends them, for nobody needs the others' answers."""
-
-        def run_via_runner_api(self, *arguments: Any) -> Any:
-            self._num_workers = workers.count
-            return super().run_via_runner_api(*arguments)
-
-        def _execute_bundle(self, *arguments: Any) -> Any:
-            try:
-                return super()._execute_bundle(*arguments)
-            except BaseException as error:
-                workers.close()
-                if workers.lost and isinstance(error, Exception):
-                    raise RuntimeError(workers.lost) from error
-                raise
-
-    return ForkRunner(default_environment=Forked())
-
-
-def serve() -> int:
-    """Fork a worker for every line of the standard input; say on the standard output which one was lost."""
+def serve(ends: Sequence[int], plugins: bool, modules: Sequence[str]) -> int:
+    """Fork a worker for each end of a connection; say on the standard output which one was lost."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it too, and closes our input
-    _import_everything()
+    _import_everything(plugins, modules)
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
-    signal.set_wakeup_fd(wakes)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
     alive, only_here = os.pipe()  # workers read the first end; it ends when this process does
     workers: set[int] = set()
-    waiting = b""
+    for end in ends:
+        pid = os.fork()
+        if pid == 0:
+            for other in (*ends, woken, wakes, only_here):
+                if other != end:
+                    os.close(other)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(2, 1)
+            _work(end, alive)
+        workers.add(pid)
+    for end in ends:
+        os.close(end)
+    signal.set_wakeup_fd(wakes)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
     while True:
-        ready, _, _ = select.select([0, woken], [], [])
-        if woken in ready:
-            os.read(woken, 1 << 10)
         while (ended := _reap()) is not None:
             pid, status = ended
             workers.discard(pid)
@@ -173,22 +220,11 @@ def serve() -> int:
                 print(f"a worker process ended: {_ending(status)}", flush=True)
                 _kill(workers)
                 return 1
-        if 0 in ready:
-            data = os.read(0, 1 << 16)
-            if not data:
-                break
-            *lines, waiting = (waiting + data).split(b"\n")
-            for line in lines:
-                worker, address = line.decode().split(" ")
-                pid = os.fork()
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    for end in (woken, wakes, only_here):
-                        os.close(end)
-                    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                    os.dup2(2, 1)
-                    _work(worker, address, alive)
-                workers.add(pid)
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 1 << 10)
+        if 0 in ready and not os.read(0, 1 << 16):
+            break
     _kill(workers)
     return 0
 
@@ -207,43 +243,51 @@ def _kill(workers: set[int]) -> None:
         os.waitpid(pid, 0)
 
 
-def _import_everything() -> None:
+def _import_everything(plugins: bool, modules: Sequence[str]) -> None:
     """Import what workers need, and load the kernels that every run calls, so that they share it."""
-    import pyarrow as pa
-
     from pipeline import starting
 
-    starting.start()
-    starting.import_beam()
+    starting.start(plugins)
     starting.import_numba()
-    from apache_beam.runners.portability.fn_api_runner import worker_handlers  # noqa: F401
-    from apache_beam.runners.worker import sdk_worker  # noqa: F401
+    import pyarrow as pa
 
-    import pipeline.graph
     import pipeline.stages  # noqa: F401
     from filters.sketch import bands
 
+    for module in modules:
+        import_module(module)
     pa.set_cpu_count(1)
     bands(pa.array(["A first text loads what numba loads late."], pa.large_string()))
 
 
-def _work(worker: str, address: str, alive: int) -> None:
-    """Be a worker until the runner is done with it; never return."""
+def _work(end: int, alive: int) -> None:
+    """Be a worker until the driver is gone; never return."""
     status = 1
     try:
         threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
-        from apache_beam.runners.portability.fn_api_runner.worker_handlers import FNAPI_RUNNER_CAPABILITIES
-        from apache_beam.runners.worker.sdk_worker import SdkHarness
-
-        SdkHarness(address, worker_id=worker, runner_capabilities=FNAPI_RUNNER_CAPABILITIES).run()
+        with socket.socket(fileno=end) as connection, connection.makefile("rb") as stream:
+            while (asked := receive(stream)) is not None:
+                send(connection, *_answered(**asked[0], messages=asked[1]))
         status = 0
     except Exception:
-        import traceback
-
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _answered(
+    plan: str, stage: str, key: int, sizes: list[int], messages: list[bytes]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Return a stage's messages, or what went wrong, as they are sent."""
+    from pipeline.stages import STAGES
+    from pipeline.stages.work import work_of
+
+    try:
+        found = list(STAGES[stage](work_of(plan), key, messages))
+    except Exception as error:
+        return {"error": "".join(traceback.format_exception(error)).rstrip()}, []
+    return {"keys": [to for to, _ in found]}, [message for _, message in found]
 
 
 def _end_with_parent(alive: int) -> None:
@@ -252,4 +296,4 @@ def _end_with_parent(alive: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve())
+    sys.exit(serve(**json.loads(sys.argv[1])))

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.manifest import RunError
 from pipeline.recipe import parse
 from pipeline.run import run
+from pipeline.workers import receive, send
 from tests.pipeline.corpora import documents, write_jsonl
 
 SIGNAL = """
@@ -122,18 +126,31 @@ def test_workers_end_with_the_process_that_forked_them_and_the_run_fails(tmp_pat
     wait_until(lambda: not any(alive(pid) for pid in workers(tmp_path)), 10)
 
 
-def test_beam_has_what_the_runner_hooks_into():
-    """Where this fails after an upgrade of Beam, pipeline/workers.py must follow its internals."""
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-    from apache_beam.runners.portability.fn_api_runner.worker_handlers import ControlConnection, GrpcWorkerHandler
-    from apache_beam.runners.worker.sdk_worker import SdkHarness
+def test_a_worker_that_is_free_takes_the_next_call(tmp_path):
+    does = """try:
+        os.close(os.open({!r}, os.O_CREAT | os.O_EXCL))
+        time.sleep(3)
+    except FileExistsError:
+        pass
+    with open(f"{}-{{os.getpid()}}", "a") as file:
+        file.write("x")""".format(str(tmp_path / "first"), tmp_path / "calls")
+    recipe = recipe_whose_signal(does, tmp_path)
+    for number in range(12):
+        write_jsonl(tmp_path / f"{number}.jsonl", documents(3, 100 * number))
+    run(parse(recipe, base=str(tmp_path)), str(tmp_path / "run"), workers=2)
+    calls = sorted(len(path.read_text()) for path in tmp_path.glob("calls-*"))
+    assert sum(calls) == 12
+    assert calls[0] <= 3
 
-    connection = ControlConnection()
-    assert connection._futures_by_id == {}
-    assert not connection._read_thread.is_alive()
-    assert callable(connection._read)
-    assert all(hasattr(FnApiRunner, name) for name in ("run_via_runner_api", "_execute_bundle"))
-    assert FnApiRunner()._num_workers == 1
-    assert all(hasattr(GrpcWorkerHandler, name) for name in ("start_worker", "stop_worker", "register_environment"))
-    names = SdkHarness.__init__.__code__.co_varnames
-    assert {"control_address", "worker_id", "runner_capabilities"} <= set(names)
+
+@given(st.dictionaries(st.text(), st.integers()), st.lists(st.binary()))
+def test_any_bytes_pass_from_one_end_to_the_other(head, parts):
+    one, other = socket.socketpair()
+    with one, other, other.makefile("rb") as stream:
+        send(one, {"head": head}, parts)
+        found = receive(stream)
+        assert found is not None
+        assert (found[0]["head"], found[1]) == (head, parts)
+        one.sendall((100).to_bytes(8, "little") + b"{")
+        one.close()
+        assert receive(stream) is None
