@@ -239,10 +239,11 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
     Raises pipeline.read.SourceError where sources or evaluation sets are not there or not what the recipe says,
     pipeline.earlier.EarlierRunError where a run is none.
     """
-    from pipeline.earlier import find
-    from pipeline.plugins import plugin_source
+    plugins: tuple[tuple[str, str], ...] = ()
+    if recipe.plugins:
+        from pipeline.plugins import plugin_source
 
-    plugins = tuple((path, plugin_source(path)) for path in map(recipe.located, recipe.plugins))
+        plugins = tuple((path, plugin_source(path)) for path in map(recipe.located, recipe.plugins))
     plan, found = Plan(root, recipe, plugins=plugins), []
     sources = {}
     for name in sorted(recipe.corpora):
@@ -253,7 +254,11 @@ def make_plan(recipe: Recipe, root: str) -> tuple[Plan, Inputs]:
         sizes = [unit.size for unit in own]
         sources[name] = {"files": files, "units": len(own), "bytes": sum(sizes), "largest": max(sizes, default=0)}
         found += own
-    parts = find(recipe)
+    parts: tuple[Part, ...] = ()
+    if recipe.deduplicate and recipe.deduplicate.against:
+        from pipeline.earlier import find
+
+        parts = find(recipe)
     earlier: dict[str, dict[str, Any]] = {}
     for part in parts:
         run = earlier.setdefault(part.run, {"key": part.key, "parts": 0, "rows": 0})

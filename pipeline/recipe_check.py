@@ -64,7 +64,7 @@ def check(data: Mapping[str, Any], base: str) -> list[Fault]:
     faults: list[Fault] = []
     corpora = data.get("corpora")
     corpora = corpora if isinstance(corpora, Mapping) else {}
-    kinds = _column_types(data, base, faults)
+    kinds = _column_types(data, base, faults) if _names_columns(data, corpora) else {}
     for name, corpus in corpora.items():
         if isinstance(corpus, Mapping):
             faults += _check_corpus(("corpora", name), corpus, kinds)
@@ -176,6 +176,12 @@ def _can_be_bounded(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _names_columns(data: Mapping[str, Any], corpora: Mapping[str, Any]) -> bool:
+    """Tell whether the recipe names columns of signals, or plugins: only then are all signals, which are compiled, loaded."""
+    rules = any(_get(corpus, "rules") for corpus in corpora.values())
+    return bool(rules or data.get("plugins") or _get(data, "deduplicate", "keep", "quality"))
 
 
 def _column_types(data: Mapping[str, Any], base: str, faults: list[Fault]) -> Mapping[str, pa.DataType] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +14,15 @@ from pipeline.starting import UNUSED
 pytest.importorskip("pandas")
 
 
-def said(script: str) -> str:
-    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+def said(script: str, folder: Path | None = None) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ).stdout.strip()
 
 
 def test_beam_comes_without_what_no_graph_of_ours_uses_and_that_can_be_imported_afterwards():
@@ -55,3 +64,32 @@ def test_a_run_ends_without_looking_for_garbage_once_more():
     assert (
         said("import gc\nfrom pipeline.starting import start\nstart()\nprint(gc.get_threshold()[0] > 10_000)") == "True"
     )
+
+
+def test_beam_is_told_the_same_arguments_the_second_time():
+    script = """
+from pipeline.starting import import_beam
+import_beam()
+import_beam()
+from apache_beam import DoFn
+from apache_beam.transforms import core
+class One(DoFn):
+    def process(self, element, more=DoFn.TimestampParam): pass
+for one in (One().process, One().process, One.process):
+    print(core.get_function_args_defaults(one)[0])
+"""
+    assert said(script).split("\n") == ["['element', 'more']"] * 2 + ["['self', 'element', 'more']"]
+
+
+def test_to_plan_does_not_import_what_stages_compile(tmp_path):
+    """The driver imports Beam while the process that workers are forked from imports the stages."""
+    script = """
+import sys
+from pipeline.recipe import parse
+from pipeline.plan import make_plan
+open("a.txt", "w").write("A text.")
+recipe = parse({"corpora": {"a": {"read": {"format": "text", "paths": "a.txt"}}}, "deduplicate": {"near": {"threshold": 0.8}}})
+make_plan(recipe, "run")
+print("numba" in sys.modules)
+"""
+    assert said(script, tmp_path) == "False"
