@@ -5,6 +5,7 @@ They meet by the environment that torchrun would have set; it does the same for 
 
 from __future__ import annotations
 
+import operator
 import os
 import signal
 import socket
@@ -41,9 +42,12 @@ def launch(count: int, command: Callable[..., int], *arguments: Any) -> int:
         asked.append(number)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # a terminal sends Ctrl-C to all: started while it is ignored, they ignore it, and hear of it from here alone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for one in started:
             one.start()
+        signal.signal(signal.SIGINT, ask)
         return _ended(started, asked)
     finally:
         for number, handler in before.items():
@@ -57,31 +61,32 @@ def launch(count: int, command: Callable[..., int], *arguments: Any) -> int:
 def _ended(started: list[BaseProcess], asked: list[int]) -> int:
     """Wait for processes to end, and say which died."""
     first, until = 0, float("inf")
-    while (left := [one for one in started if one.exitcode is None]) and time.monotonic() < until:
-        connection.wait([one.sentinel for one in left], max(0.0, min(1.0, until - time.monotonic())))
+    while True:
+        left = [one for one in started if one.exitcode is None]
         codes = {rank: one.exitcode for rank, one in enumerate(started) if one.exitcode}
-        failed = sorted(codes, key=lambda rank: codes[rank])  # one that died, not one that lost it, first
-        if failed and not first:
-            code = codes[failed[0]]
-            until, died = time.monotonic() + GRACE, f"process {failed[0]} of {len(started)} died of"
-            if code > 0:
-                first = code
-            elif asked:
-                first = 130
-                print("interrupted; a checkpoint, if there is one, is what --resume goes on from", file=sys.stderr)
-            else:
-                first = 1
-                name = signal.Signals(-code).name
-                print(f"{died} {name}; --resume goes on from the last checkpoint", file=sys.stderr)
-    return first
+        if codes and not first:
+            rank, code = min(codes.items(), key=operator.itemgetter(1))  # one that died, not one that lost it
+            first, until = _told(rank, code, len(started), bool(asked)), time.monotonic() + GRACE
+        if not left or time.monotonic() > until:
+            return first
+        connection.wait([one.sentinel for one in left], 1.0)
+
+
+def _told(rank: int, code: int, count: int, asked: bool) -> int:
+    """Return the exit code that a process's own comes to, having said what it does not say itself."""
+    if code > 0:
+        return code
+    if asked:
+        print("interrupted; a checkpoint, if there is one, is what --resume goes on from", file=sys.stderr)
+        return 130
+    died = f"process {rank} of {count} died of {signal.Signals(-code).name}"
+    print(f"{died}; --resume goes on from the last checkpoint", file=sys.stderr)
+    return 1
 
 
 def _begin(rank: int, count: int, port: int, command: Callable[..., int], arguments: tuple[Any, ...]) -> None:
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
     os.environ.update({"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in places.items()}})
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all; the launcher passes it on in its own time
     threading.Thread(target=_follow, daemon=True).start()
     sys.exit(command(*arguments))
 

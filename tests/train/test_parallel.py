@@ -42,13 +42,16 @@ MakeConfig = Callable[..., Config]
 
 RANK = """
 import dataclasses, json, os, sys, torch
+from datetime import timedelta
 from pathlib import Path
+import ranks.group
 import train.loop as loop
 from pipeline.shards import Shards
 from ranks.group import join, leave
 from train.config import Config
 
 torch.set_num_threads(1)
+ranks.group.PATIENCE = timedelta(seconds=60)
 take_step, ranks = loop.train_step, join(os.environ, torch.device("cpu"))
 
 
@@ -80,14 +83,19 @@ def training(
     return {**given, "resume": resume, "rank": -1, "step": -1, "signal": 0, **sent}
 
 
-def ranks_of(count: int, trainings: Sequence[dict[str, Any]], seconds: float = 120) -> list[tuple[int, str, str]]:
-    """Do trainings one after the other in `count` processes; return the exit code and output of each."""
+def ranks_of(
+    count: int, trainings: Sequence[dict[str, Any]], seconds: float = 120, code: str = RANK
+) -> list[tuple[int, str, str]]:
+    """Do trainings one after the other in `count` processes; return the exit code and output of each.
+
+    Those that have not ended by then are killed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", RANK, json.dumps(trainings)],
+            [sys.executable, "-c", code, json.dumps(trainings)],
             env={**os.environ, **meet, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -97,12 +105,13 @@ def ranks_of(count: int, trainings: Sequence[dict[str, Any]], seconds: float = 1
     ]
     try:
         until = time.monotonic() + seconds
-        said = [one.communicate(timeout=until - time.monotonic()) for one in started]
-        return [(one.returncode, *texts) for one, texts in zip(started, said, strict=True)]
+        while any(one.poll() is None for one in started) and time.monotonic() < until:
+            time.sleep(0.05)
     finally:
         for one in started:
             one.kill()
-            one.wait()
+        said = [one.communicate() for one in started]
+    return [(one.returncode, *texts) for one, texts in zip(started, said, strict=True)]
 
 
 def do(count: int, trainings: Sequence[dict[str, Any]]) -> list[Any]:
@@ -235,6 +244,17 @@ def test_a_process_that_dies_ends_the_others_and_the_last_checkpoint_serves(trai
     again = train(shards, folder, trained.configs["stopped"], seed=5, resume=True, quiet=True)
     assert again.steps == 9
     assert_alike(folder, trained.folder / "one" / "stopped")
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_not_waited_for_for_ever(
+    shards_folder: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    hanging = training(shards_folder, tmp_path, make_config(steps=9), rank=1, step=3, signal=signal.SIGSTOP)
+    (code, _, error), _ = ranks_of(2, [hanging], 60, RANK.replace("seconds=60", "seconds=10"))
+    assert code not in (0, -signal.SIGKILL)
+    assert "Timed out waiting" in error
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002"]
 
 
 @pytest.mark.parametrize("file", ["model-2-of-2", "optimiser-1-of-2"])

@@ -1,0 +1,49 @@
+"""The launcher: exit codes, and who died. Alone, ranks are as if they were not there."""
+
+from __future__ import annotations
+
+import operator
+import os
+import signal
+
+import pytest
+import torch
+
+from ranks.group import ALONE, RanksError, join
+from ranks.launch import launch
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which launching would set, and leave
+
+
+@pytest.mark.parametrize("code", [0, 2, 130])
+def test_the_exit_code_is_that_of_the_processes(code: int) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert launch(2, operator.index, code) == code
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_processes_meet_by_what_torchrun_would_have_set(capfd: pytest.CaptureFixture[str]) -> None:
+    assert launch(2, os.system, "echo $RANK $LOCAL_RANK $WORLD_SIZE") == 0
+    assert sorted(capfd.readouterr().out.splitlines()) == ["0 0 2", "1 1 2"]
+    assert "RANK" not in os.environ
+
+
+def test_a_process_that_dies_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch(1, signal.raise_signal, signal.SIGKILL) == 1
+    assert capsys.readouterr().err == "process 0 of 1 died of SIGKILL; --resume goes on from the last checkpoint\n"
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    ranks = join({}, torch.device("cpu"))
+    assert ranks == ALONE
+    tensor = torch.ones(2)
+    assert ranks.sum(tensor) is tensor
+    assert ranks.any(True)
+    assert not ranks.any(False)
+    with pytest.raises(OSError, match="full"), ranks.together():
+        raise OSError("full")
+    with pytest.raises(RanksError, match="expert_parallel 2 does not divide 1 processes"):
+        join({}, torch.device("cpu"), 2).check(16)
