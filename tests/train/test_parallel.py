@@ -83,17 +83,12 @@ def training(
     return {**given, "resume": resume, "rank": -1, "step": -1, "signal": 0, **sent}
 
 
-def ranks_of(
-    count: int, trainings: Sequence[dict[str, Any]], seconds: float = 120, code: str = RANK
-) -> list[tuple[int, str, str]]:
-    """Do trainings one after the other in `count` processes; return the exit code and output of each.
-
-    Those that have not ended by then are killed.
-    """
+def started(count: int, trainings: Sequence[dict[str, Any]], code: str = RANK) -> list[subprocess.Popen[str]]:
+    """Start `count` processes that do trainings one after the other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, "-c", code, json.dumps(trainings)],
             env={**os.environ, **meet, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
@@ -103,23 +98,34 @@ def ranks_of(
         )
         for rank in range(count)
     ]
+
+
+def ended(processes: list[subprocess.Popen[str]], until: Callable[[], bool]) -> list[tuple[int, str, str]]:
+    """Return the exit code and output of each; those that have not ended when `until` holds are killed."""
     try:
-        until = time.monotonic() + seconds
-        while any(one.poll() is None for one in started) and time.monotonic() < until:
-            time.sleep(0.05)
+        while any(one.poll() is None for one in processes) and not until():
+            time.sleep(0.02)
     finally:
-        for one in started:
+        for one in processes:
             one.kill()
-        said = [one.communicate() for one in started]
-    return [(one.returncode, *texts) for one, texts in zip(started, said, strict=True)]
+        said = [one.communicate() for one in processes]
+    return [(one.returncode, *texts) for one, texts in zip(processes, said, strict=True)]
+
+
+def ranks_of(
+    count: int, trainings: Sequence[dict[str, Any]], seconds: float = 120, code: str = RANK
+) -> list[tuple[int, str, str]]:
+    """Do trainings in `count` processes, which have so many seconds; return the exit code and output of each."""
+    last = time.monotonic() + seconds
+    return ended(started(count, trainings, code), lambda: time.monotonic() > last)
 
 
 def do(count: int, trainings: Sequence[dict[str, Any]]) -> list[Any]:
     """Do trainings in processes that all succeed; return [steps, interrupted] of each training, the same in all."""
-    ended = ranks_of(count, trainings)
-    assert [code for code, _, _ in ended] == [0] * count, ended
-    assert len({out for _, out, _ in ended}) == 1
-    return [json.loads(line) for line in ended[0][1].splitlines()]
+    found = ranks_of(count, trainings)
+    assert [code for code, _, _ in found] == [0] * count, found
+    assert len({out for _, out, _ in found}) == 1
+    return [json.loads(line) for line in found[0][1].splitlines()]
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -244,6 +250,30 @@ def test_a_process_that_dies_ends_the_others_and_the_last_checkpoint_serves(trai
     again = train(shards, folder, trained.configs["stopped"], seed=5, resume=True, quiet=True)
     assert again.steps == 9
     assert_alike(folder, trained.folder / "one" / "stopped")
+
+
+@pytest.mark.slow
+def test_processes_that_are_all_killed_at_any_moment_go_on_to_the_same_end(
+    shards: Shards, shards_folder: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """With a checkpoint after every step, most moments are within one."""
+    config = decided(make_config(steps=20, checkpoint_every=1, evaluate_every=20))
+    train(shards, tmp_path / "straight", config, seed=5, quiet=True)
+    cut, kills = tmp_path / "cut", 0
+    for wait in (0.0, 0.05, 0.1):
+        before = int(checkpoints(cut)[-1].name.removeprefix("step-")) if checkpoints(cut) else 0
+
+        def far_enough(before: int = before, wait: float = wait) -> bool:
+            if checkpoints(cut) and int(checkpoints(cut)[-1].name.removeprefix("step-")) >= before + 3:
+                time.sleep(wait)
+                return True
+            return False
+
+        found = ended(started(2, [training(shards_folder, cut, config, 2, before > 0)]), far_enough)
+        kills += [code for code, _, _ in found] == [-signal.SIGKILL] * 2
+    assert kills == 3
+    train(shards, cut, config, seed=5, resume=True, quiet=True)
+    assert_alike(cut, tmp_path / "straight")
 
 
 @pytest.mark.slow
