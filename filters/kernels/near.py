@@ -98,13 +98,13 @@ def walk(
     """
     rows, count = bands.shape
     survivor, best_of = np.full(rows, -1, np.int64), np.ones(rows, np.float64)
-    seen_by = np.full(rows, -1, np.int64)
+    seen_by = np.full(rows, -1, np.int32)
     room = 1
     while room < 2 * rows * count:
         room *= 2
     mask = np.uint64(room - 1)
-    keys, heads = np.zeros(room, np.uint64), np.full(room, -1, np.int64)  # band hash → entry of the member kept last
-    before = np.full(rows * count, -1, np.int64)  # entry (row * count + band) → entry of the one kept before it
+    keys, heads = np.zeros(room, np.uint64), np.full(room, -1, np.int32)  # band hash → the member kept last
+    before = np.full((count, rows), -1, np.int32)  # band, member → the one of the same hash that was kept before it
     slots = np.empty(count, np.uint64)
     parities = np.empty((rows, PARITY_WORDS), np.uint64)
     for row in range(rows):
@@ -124,10 +124,9 @@ def walk(
             while heads[slot] >= 0 and keys[slot] != key:
                 slot = (slot + _ONE) & mask
             slots[band] = slot
-            entry, left = heads[slot], 0 if fixed[row] else CANDIDATES
-            while entry >= 0 and left > 0:
-                candidate = entry // count
-                entry, left = before[entry], left - 1
+            following, left = heads[slot], 0 if fixed[row] else CANDIDATES
+            while following >= 0 and left > 0:
+                candidate, following, left = following, before[band, following], left - 1
                 if seen_by[candidate] == row:
                     continue
                 seen_by[candidate] = row
@@ -138,10 +137,9 @@ def walk(
             survivor[row], best_of[row] = best, bar
             continue
         for band in range(count):
-            entry = row * count + band
             slot = slots[band]
             while heads[slot] >= 0 and keys[slot] != bands[row, band]:
                 slot = (slot + _ONE) & mask  # another band of this row has taken the free slot meanwhile
-            before[entry] = heads[slot]
-            keys[slot], heads[slot] = bands[row, band], entry
+            before[band, row] = heads[slot]
+            keys[slot], heads[slot] = bands[row, band], row
     return survivor, best_of
