@@ -54,6 +54,10 @@ class Ranks:
         """Return whether the claim holds in some process."""
         return bool(self.sum(torch.tensor(int(claim))))
 
+    def said_once(self, error: ValueError) -> ValueError:
+        """Return what to raise for an error that all processes have come to: the first one's says why."""
+        return error if self.is_first else ElsewhereError(str(error))
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Run a body that no process leaves alone: where it fails in one it fails in all, and one of them says why.

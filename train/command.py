@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command understands to a parser."""
     parser.add_argument("run", help="a run folder, or a folder of shards")
     parser.add_argument("--out", help="where the model goes (default: RUN/model)")
-    parser.add_argument(
-        "--preset", default="tiny-cpu", help="size of model and training: tiny-cpu (default), 100m, v3-671b"
-    )
+    parser.add_argument("--preset", default="tiny-cpu", help="model and training: tiny-cpu (default), 100m, v3-671b")
     parser.add_argument(
         "--micro-batch",
         type=int,
@@ -42,15 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the data (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the model's folder")
     parser.add_argument("--optimiser", help="adamw or muon (default: the preset's, adamw)")
-    parser.add_argument(
-        "--mixture", default="", metavar="CORPUS=SHARE,…", help="whose rows are read how often (default: by size)"
-    )
-    parser.add_argument(
-        "--epochs",
-        default="",
-        metavar="N,CORPUS=N,…",
-        help="how often a corpus is read at most (default: 4), and single ones",
-    )
+    parser.add_argument("--mixture", default="", metavar="CORPUS=SHARE,…", help="of the rows read (default: by size)")
+    parser.add_argument("--epochs", default="", metavar="N,CORPUS=N,…", help="of a corpus, at most (default: 4)")
     parser.add_argument(
         "--exclude",
         nargs="+",
@@ -71,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--expert-parallel", type=int, default=1, metavar="N", help="processes that hold a layer's experts between them"
     )
     parser.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard beside metrics.jsonl")
-    parser.add_argument(
-        "--sample", type=int, default=80, metavar="N", help="tokens of text to generate at the end (default: 80)"
-    )
+    parser.add_argument("--sample", type=int, default=80, metavar="N", help="tokens to write at the end (default: 80)")
 
 
 def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | None = None) -> int:
@@ -102,20 +91,30 @@ def run(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | No
             f"{folder}: the run rejected more records than its budget allows, and published no manifest; "
             f"`corpusmill train {folder}/shards` trains on what it kept all the same"
         )
-    if arguments.processes > 1 and "RANK" not in os.environ:
-        return launch(arguments.processes, _train, arguments, bucket)
-    return _train(arguments, bucket)
+    for option, least, most in (("processes", 1, 2**16), ("seed", -(2**63), 2**64 - 1)):
+        if not least <= getattr(arguments, option) <= most:
+            return _fail(f"--{option} {getattr(arguments, option)}: it lies between {least} and {most}")
+    try:
+        if arguments.processes > 1 and "RANK" not in os.environ:
+            return launch(arguments.processes, _train, arguments, bucket)
+        return _train(arguments, bucket)
+    except KeyboardInterrupt:
+        print("interrupted; a checkpoint, if there is one, is what --resume goes on from", file=sys.stderr)
+        return 130
 
 
 def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] | None) -> int:
     """Train as one process of as many as the environment says. The first speaks for all."""
     from dataclasses import replace
 
+    from safetensors import SafetensorError
+
     from loader.choice import DataError
     from pipeline.shards import ShardError, Shards
     from ranks.group import ALONE, ElsewhereError, RanksError, join, leave, lost
-    from train.about import CheckpointError, checkpoints
+    from train.about import CheckpointError
     from train.config import Config, ConfigError, preset
+    from train.export import export
     from train.hardware import best_device
     from train.loop import TrainingError, train
 
@@ -130,14 +129,22 @@ def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] |
             config = Config(config.model, replace(config.training, **_changes(arguments)))
             labels = {column: bucket(str(folder), column) for column in arguments.buckets} if bucket else {}
             given = {"exclude": _names(arguments.exclude), "labels": labels, "tensorboard": arguments.tensorboard}
-        if ranks.is_first and not arguments.resume and (earlier := checkpoints(out)):
-            note = f"{earlier[-1]} is of an earlier run: the first new checkpoint replaces it"
-            print(safe(f"note: {note}; --resume would go on from it, another --out keep it"), file=sys.stderr)
         trained = train(shards, out, config, arguments.seed, arguments.resume, **given, ranks=ranks)
         leave()
+        if ranks.is_first and not trained.interrupted:
+            export(trained.decoder, out / "huggingface", shards.tokenizer_json.decode(), shards.end_of_text)
     except ElsewhereError:
         return FAILED
-    except (ShardError, CheckpointError, ConfigError, DataError, TrainingError, RanksError, OSError) as error:
+    except (
+        ShardError,
+        CheckpointError,
+        ConfigError,
+        DataError,
+        TrainingError,
+        RanksError,
+        SafetensorError,
+        OSError,
+    ) as error:
         return _fail(str(error))
     except RuntimeError as error:
         if ranks.count == 1 or not lost(error):
@@ -149,7 +156,6 @@ def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] |
     if trained.interrupted:
         print(f"interrupted after step {trained.steps}; --resume goes on from there", file=sys.stderr)
         return 130
-    _export(trained, shards, out)
     if arguments.sample > 0:
         print(f"\nsample: {safe(_sample(trained, shards, arguments.sample, arguments.seed))}")
     return 0
@@ -162,18 +168,21 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(arguments, name) for name in ("steps", "optimiser", "micro_batch_sequences")}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
-        shares = dict(_pair(one) for one in arguments.mixture.split(",") if one)
-        epochs = [(name, int(value)) for name, value in (_pair(one) for one in arguments.epochs.split(",") if one)]
-        changes["mixture"] = {name: float(value) for name, value in shares.items()}
+        shares = {name: float(value) for name, value in _pairs(arguments.mixture).items()}
+        epochs = {name: int(value) for name, value in _pairs(arguments.epochs).items()}
     except ValueError:
-        raise ConfigError("--mixture reads web=0.7,code=0.3, and --epochs reads 4,code=8") from None
-    changes["corpus_epochs"] = {name: many for name, many in epochs if name}
-    return changes | dict([("epochs", many) for name, many in epochs if not name][-1:])
+        raise ConfigError("--mixture reads web=0.7,code=0.3, and --epochs reads 4,code=8, no name twice") from None
+    bound = {"epochs": epochs.pop("")} if "" in epochs else {}
+    return {**changes, "mixture": shares, "corpus_epochs": epochs, **bound}
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.rpartition("=")
-    return name, value
+def _pairs(text: str) -> dict[str, str]:
+    """Return the values by name of `name=value,…`, each name once; a value alone has the name ''."""
+    pairs = [one.rpartition("=") for one in text.split(",") if one.strip()]
+    found = {name.strip(): value for name, _, value in pairs}
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
 
 
 def _names(given: list[str]) -> set[str]:
@@ -191,12 +200,6 @@ def _tell(trained: Trained, out: Path) -> None:
         bits = f"{first.bits_per_byte:.3f} → {last.bits_per_byte:.3f}"
         print(f"{safe(corpus):<28}{last.tokens:>10,}{nats:>22}{bits:>22}")
     print(f"{trained.steps} steps, {trained.tokens_per_second:,.0f} tokens/s; model: {out}")
-
-
-def _export(trained: Trained, shards: Shards, out: Path) -> None:
-    from train.export import export
-
-    export(trained.decoder, out / "huggingface", shards.tokenizer_json.decode(), shards.end_of_text)
 
 
 def _sample(trained: Trained, shards: Shards, most: int, seed: int) -> str:

@@ -118,7 +118,7 @@ class TrainingConfig:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        if self.batch_sequences % self.micro_batch_sequences:
+        if self.micro_batch_sequences < 1 or self.batch_sequences % self.micro_batch_sequences:
             raise ConfigError(
                 f"batch_sequences {self.batch_sequences} is not a multiple of "
                 f"micro_batch_sequences {self.micro_batch_sequences}"
@@ -127,8 +127,11 @@ class TrainingConfig:
             raise ConfigError(f"optimiser {self.optimiser!r} is not known; use 'adamw' or 'muon'")
         if self.schedule not in ("wsd", "cosine"):
             raise ConfigError(f"schedule {self.schedule!r} is not known; use 'wsd' or 'cosine'")
-        if min(self.steps, self.sequence_length, self.batch_sequences, self.epochs, *self.corpus_epochs.values()) < 1:
-            raise ConfigError("steps, sequence_length, batch_sequences and epochs start at 1")
+        if min(self.steps, self.sequence_length, self.batch_sequences) < 1:
+            raise ConfigError("steps, sequence_length and batch_sequences start at 1")
+        epochs = (self.epochs, *self.corpus_epochs.values())
+        if not 1 <= min(epochs) <= max(epochs) <= 10_000:  # the order of each is at hand from the start
+            raise ConfigError(f"epochs lie between 1 and 10,000, not {min(epochs)} and {max(epochs)}")
         if not 0 <= self.infill_share <= 1:
             raise ConfigError(f"infill_share {self.infill_share} is no share")
 

@@ -29,6 +29,7 @@ from ranks.group import ALONE, Ranks
 from train.about import CheckpointError, checkpoints, read_about
 from train.balance import bias_speed, loads, max_violation, move_biases, sequence_loss
 from train.checkpoint import load_model, load_optimiser, save_checkpoint
+from train.command import safe
 from train.config import Config
 from train.data import training_data
 from train.evaluate import HeldOutLoss, Labels, as_tensors, evaluate_corpora, languages, token_bytes
@@ -104,10 +105,13 @@ def train(
     replaced = [] if resume else checkpoints(out)
     with ranks.together():
         begun = done = _resume(out, decoder, moves, identity, ranks) if resume else 0
+    kept = "the first new checkpoint replaces it; --resume would go on from it, another --out keep it"
+    notes = [f"{last} is of an earlier run: {kept}" for last in replaced[-1:]]
     for place, corpora in data.exhausted:
-        if not quiet and ranks.is_first and place < settings.steps * settings.batch_sequences:
-            at = place // settings.batch_sequences + 1
-            print(f"note: at step {at} {', '.join(corpora)} will have been read as often as allowed", file=sys.stderr)
+        if (at := place // settings.batch_sequences) < settings.steps:
+            notes.append(f"at step {at + 1} {', '.join(corpora)} will have been read as often as allowed")
+    for note in notes if ranks.is_first and not quiet else []:
+        print(safe(f"note: {note}"), file=sys.stderr)
     labels = {"language": languages(shards), **(labels or {})}
     first = last = evaluate_corpora(decoder, data, settings.evaluation_sequences, sizes, labels, ranks)
     tokens, seconds, peak = 0, 1e-9, peak_operations(device)
@@ -163,10 +167,8 @@ def train_step(
     norm = clip(decoder, settings.clip, ranks)
     total, total_further = ranks.sum(nats).tolist()
     if not math.isfinite(total) or not math.isfinite(norm):
-        raise TrainingError(
-            f"step {step + 1}: the loss is {total / learned} and the gradient's norm {norm}; "
-            f"a lower learning rate than {settings.learning_rate} may help"
-        )
+        seen = f"step {step + 1}: the loss is {total / learned} and the gradient's norm {norm}"
+        raise ranks.said_once(TrainingError(f"{seen}; a lower learning rate than {settings.learning_rate} may help"))
     moves.step()
     if busy is not None:
         busy = ranks.sum(busy)

@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from ranks.group import ALONE, RanksError, join
+from ranks.group import ALONE, ElsewhereError, Ranks, RanksError, join
 from ranks.launch import launch
 
 
@@ -47,3 +47,9 @@ def test_alone_nothing_is_exchanged() -> None:
         raise OSError("full")
     with pytest.raises(RanksError, match="expert_parallel 2 does not divide 1 processes"):
         join({}, torch.device("cpu"), 2).check(16)
+
+
+def test_an_error_that_all_have_come_to_is_the_first_ones_to_tell() -> None:
+    error = ValueError("the loss is nan")
+    assert ALONE.said_once(error) is Ranks(0, 2).said_once(error) is error
+    assert isinstance(Ranks(1, 2).said_once(error), ElsewhereError)

@@ -42,12 +42,45 @@ def test_a_run_folder_becomes_a_model_that_transformers_loads(
     assert torch.isfinite(model(ids).logits).all()
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "huge"], ["--steps", "0"], ["--resume"]])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--preset", "huge"], "no preset is called 'huge'"),
+        (["--steps", "0"], "start at 1"),
+        (["--resume"], "no checkpoint to resume from"),
+        (["--micro-batch", "0"], "not a multiple of micro_batch_sequences 0"),
+        (["--micro-batch", "-1"], "not a multiple of micro_batch_sequences -1"),
+        (["--seed", str(2**64)], f"--seed {2**64}: it lies between"),
+        (["--processes", "0"], "--processes 0: it lies between 1 and"),
+        (["--expert-parallel", "3"], "expert_parallel 3 does not divide 1 processes"),
+        (["--epochs", "0"], "epochs lie between 1 and 10,000"),
+        (["--epochs", "4,code=1000000000"], "epochs lie between 1 and 10,000"),
+        (["--mixture", "code=1,code=2"], "no name twice"),
+        (["--mixture", "nonsense"], "--mixture reads web=0.7,code=0.3"),
+        (["--mixture", "web=1, code=1"], "no corpus to train on is called 'web'"),
+    ],
+)
 def test_what_cannot_be_is_one_line_and_code_2(
-    arguments: list[str], shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(str(shards_folder), "--out", str(tmp_path), *arguments) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_exported_to_is_one_line_and_code_2(
+    shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "huggingface").write_text("a file")
+    assert call(str(shards_folder), "--out", str(tmp_path), "--steps", "1", "--sample", "0") == 2
+    assert str(tmp_path / "huggingface") in capsys.readouterr().err.splitlines()[-1]
+    assert call(str(shards_folder), "--out", str(tmp_path), "--steps", "2") == 2
+    earlier, *_, last = capsys.readouterr().err.splitlines()
+    assert earlier.startswith(f"note: {tmp_path}/step-00000001 is of an earlier run")
+    assert str(tmp_path / "huggingface") in last
+    assert call(str(shards_folder), "--out", str(tmp_path), "--steps", "2", "--mixture", "web=1") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1  # what is refused replaces nothing
 
 
 def test_a_model_larger_than_the_machine_is_refused_before_it_is_built(
