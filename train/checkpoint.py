@@ -42,7 +42,8 @@ def save_checkpoint(
     target, building = folder / f"step-{step:08}", folder / f".step-{step:08}"
     with ranks.together():
         if ranks.is_first:
-            shutil.rmtree(building, ignore_errors=True)
+            for unfinished in folder.glob(".step-*"):  # of a run that was killed while it wrote
+                shutil.rmtree(unfinished)
             building.mkdir(parents=True)
     digests: dict[str, Any] = {}
     with ranks.together():

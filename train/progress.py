@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,9 @@ class Metrics:
         """Go on after step `done`: what was written of later steps is about to be computed again."""
         path = out / METRICS
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:done] if done and path.exists() else []
-        path.write_text("".join(lines), encoding="utf-8")
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text("".join(lines), encoding="utf-8")
+        os.replace(unfinished, path)
         self._file = path.open("a", encoding="utf-8")
         self._events: Any = None
         if tensorboard:

@@ -94,3 +94,10 @@ def test_the_last_two_are_kept_and_an_unfinished_one_does_not_count(make_decoder
     unfinished.mkdir()
     (unfinished / "model.safetensors").write_bytes(b"half")
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000010"]
+
+
+def test_what_a_killed_run_had_begun_to_write_is_removed(make_decoder: MakeDecoder, tmp_path: Path) -> None:
+    (tmp_path / ".step-00000002").mkdir()
+    (tmp_path / ".step-00000002" / "model.safetensors").write_bytes(b"half")
+    saved(make_decoder(), tmp_path, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
