@@ -78,13 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
     if len({name for name, _, _ in named}) < len(named):
         return fail("--arm: every arm needs a name of its own")
     for option in ("tokens", "seeds", "longer"):
-        if getattr(arguments, option) < 1:
+        if not 1 <= getattr(arguments, option) < 1e15:
             return fail(f"--{option} {getattr(arguments, option)}: at least 1 is wanted")
     for name, path in paths.items():
         if "://" in path:
             return fail(f"{path}: shards are mapped into memory, so they must be on a local disk")
         if not (Path(path) / "shards").is_dir() and not (Path(path) / "manifest.json").is_file():
             return fail(f"{name}: {path}: no shards there; `corpusmill run RECIPE --out {path}` makes a run folder")
+    if arguments.workers < 0:
+        return fail(f"--workers {arguments.workers}: 0, which is one per core, or more are wanted")
     out, cores = Path(arguments.out), os.cpu_count() or 1
     jobs = (3 + len(named)) * arguments.seeds
     workers = min(jobs, arguments.workers or (1 if best_device().type == "cuda" else cores))

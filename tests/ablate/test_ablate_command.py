@@ -71,6 +71,9 @@ def test_what_cannot_be_compared_is_one_line_and_code_2(
         (["--raw", mine, "--curated", mine, "--arm", f"raw={mine}"], "NAME=RUN"),
         (["--raw", mine, "--curated", mine, "--arm", f"a={mine}", "--arm", f"a={mine}"], "a name of its own"),
         (["--raw", mine, "--curated", mine, "--seeds", "0"], "at least 1"),
+        (["--raw", mine, "--curated", mine, "--longer", "nan"], "at least 1"),
+        (["--raw", mine, "--curated", mine, "--longer", "inf"], "at least 1"),
+        (["--raw", mine, "--curated", mine, "--workers", "-1"], "--workers -1"),
         (["--raw", mine, "--curated", mine, "--preset", "huge"], "no preset"),
     ):
         assert main(["ablate", *arguments, *out]) == 2
