@@ -152,10 +152,10 @@ def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] |
         return _fail(f"process {ranks.rank} of {ranks.count} lost another; --resume goes on from the last checkpoint")
     if not ranks.is_first:
         return 130 if trained.interrupted else 0
-    _tell(trained, out)
     if trained.interrupted:
         print(f"interrupted after step {trained.steps}; --resume goes on from there", file=sys.stderr)
         return 130
+    _tell(trained, out)
     if arguments.sample > 0:
         print(f"\nsample: {safe(_sample(trained, shards, arguments.sample, arguments.seed))}")
     return 0

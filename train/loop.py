@@ -49,7 +49,7 @@ class TrainingError(ValueError):
 class Trained:
     """What a run came to. `first` and `last` are the held-out losses before and after, by corpus and label.
 
-    Of several processes the first one's decoder is whole, the others' are what they hold.
+    Of several processes the first one's decoder is whole at the end of the run; else they are what each holds.
     """
 
     decoder: Decoder
@@ -141,7 +141,7 @@ def train(
                     shutil.rmtree(old)
                 replaced = []
                 save_checkpoint(out, done, decoder, moves, identity, ranks)
-    if ranks.count > 1 and ranks.is_first:  # whole again, from what all have written
+    if ranks.count > 1 and ranks.is_first and done == settings.steps:  # whole again, from what all have written
         decoder = Decoder(config.model)
         load_model(checkpoints(out)[-1], decoder)
         decoder.to(device)

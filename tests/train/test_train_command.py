@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import train.loop as loop
 from train.command import add_arguments, run, safe
 
 
@@ -110,6 +114,21 @@ def test_a_run_over_its_budget_is_trained_on_only_if_its_shards_are_named(
     assert call(str(folder), "--steps", "1", "--sample", "0", "--out", str(tmp_path / "model")) == 0
     told = capsys.readouterr().err.splitlines()[0]
     assert told.startswith(f"note: {tmp_path}/model/step-00000001 is of an earlier run")
+
+
+def test_a_run_that_is_stopped_tells_no_losses_that_it_has_not_measured(
+    shards_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step_and_be_stopped(*given: Any, take_step: Callable[..., Any] = loop.train_step) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(*given)
+
+    monkeypatch.setattr(loop, "train_step", step_and_be_stopped)
+    assert call(str(shards_folder), "--steps", "3", "--out", str(tmp_path)) == 130
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == "interrupted after step 1; --resume goes on from there"
+    assert printed.out == ""
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["step-00000001"]
 
 
 def test_without_torch_one_line_says_which_extra_brings_it(tmp_path: Path) -> None:
