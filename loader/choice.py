@@ -24,7 +24,8 @@ def infilled(ids: list[str], corpus: str, share: float, seed: int) -> np.ndarray
     A keyed hash of corpus and id decides, whatever the shards' order.
     """
     drawn = np.array([hash_of(corpus, one, f"infill {seed}") for one in ids], np.uint64)
-    return np.where(drawn <= np.uint64(int(share * (2**64 - 1))), np.maximum(drawn, np.uint64(1)), np.uint64(0))
+    most = np.uint64(min(int(share * (2**64 - 1)), 2**64 - 1))  # as a float the largest is one more
+    return np.where(drawn <= most, np.maximum(drawn, np.uint64(1)), np.uint64(0))
 
 
 def held_out(corpus: str, ids: list[str]) -> np.ndarray:

@@ -199,6 +199,14 @@ def test_a_tenth_is_filled_whatever_the_order_of_the_shards(
     assert 0 < len(chosen[0]) < 30
 
 
+def test_all_of_the_code_may_be_filled_and_none(shards: Shards) -> None:
+    for share, many in ((0.0, set()), (1.0, {"code"})):
+        data = TrainingData(shards, ROW, 3, infill_share=share)
+        pieces = [piece for row in data.trace(0, data.rows_per_epoch) for piece in row]
+        assert {piece.corpus for piece in pieces if piece.infilled} == many
+        assert {piece.corpus for piece in pieces if not piece.infilled} == {"code", "reference"} - many
+
+
 def test_held_out_rows_and_tokenizers_without_marks_are_read_as_they_are(
     shards: Shards, filled: TrainingData, tokenizer_json: bytes, tmp_path: Path, folder_of: Callable[..., Path]
 ) -> None:
