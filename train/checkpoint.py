@@ -142,7 +142,7 @@ def _read(checkpoint: Path, name: str, digests: Mapping[str, Any]) -> dict[str, 
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}; {ADVICE}") from None
     if hashlib.sha256(data).hexdigest() == digests["sha256"]:
         return load(data)
     raise CheckpointError(f"{path}: damaged: {_damage(data, digests['tensors'])}; {ADVICE}")

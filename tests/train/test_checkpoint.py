@@ -72,6 +72,16 @@ def test_a_file_cut_short_is_refused(
         load_model(path, decoder)
 
 
+def test_a_file_that_is_gone_is_named_with_what_to_do(make_decoder: MakeDecoder, tmp_path: Path) -> None:
+    decoder = make_decoder()
+    path = saved(decoder, tmp_path)
+    (path / "model.safetensors").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: cannot be read: No such file .*; remove its folder"
+    ):
+        load_model(path, decoder)
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe", b'{"step": 3, "sha256": "00"}'])
 def test_a_damaged_description_is_refused(content: bytes, make_decoder: MakeDecoder, tmp_path: Path) -> None:
     path = saved(make_decoder(), tmp_path)
