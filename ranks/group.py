@@ -90,7 +90,10 @@ def join(environment: Mapping[str, str], device: torch.device, expert_parallel: 
             raise RanksError(f"{on_machine} processes are more than this machine's {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(int(environment["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (ValueError, dist.DistError) as error:
+        raise RanksError(f"WORLD_SIZE is {count}, and the processes do not meet: {error}; unset, one trains") from None
     return Ranks(dist.get_rank(), count, expert_parallel, on_machine)
 
 
