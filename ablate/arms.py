@@ -92,7 +92,7 @@ def prepared(
     none = np.zeros(len(folders[RAW]), bool)
     arms[RANDOM] = _about(folders[RAW], ~drawn[seeds[0]], none, none)
     jobs = []
-    for name in (RAW, *(other for other in arms if other != RAW)):  # the longest first
+    for name in (RAW, CURATED, RANDOM, *(other for other in arms if other not in (RAW, CURATED, RANDOM))):
         folder = folders[RAW if name == RANDOM else name]
         for seed in seeds:
             file = out / "arms" / (f"{name}-{seed}.npy" if name == RANDOM else f"{name}.npy")

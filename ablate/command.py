@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 FAILED = 2
-TOKENS, SEEDS, LONGER = 1_200_000, 2, 2.0
+TOKENS, SEEDS, LONGER = 1_000_000, 2, 2.0
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.shards import ShardError
     from train.config import ConfigError, preset
     from train.hardware import best_device
+    from train.loop import TrainingError, check_size
 
     named = [one.partition("=") for one in arguments.arm]
     paths = {RAW: arguments.raw, CURATED: arguments.curated, **{name: path for name, _, path in named}}
@@ -93,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folders = {name: Folder.open(Path(path)) for name, path in paths.items()}
         config = preset(arguments.preset, folders[CURATED].shards.vocabulary_size)
+        check_size(config, best_device())
         out.mkdir(parents=True, exist_ok=True)
         threads = max(1, cores // workers)
         seeds = range(arguments.seeds)
@@ -102,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(safe(f"note: {note}"), file=sys.stderr)
         results = computed(comparison.jobs, out, workers, arguments.quiet)
         answer = write(out, comparison, results)
-    except (ArmError, ConfigError, DataError, ShardError, OSError) as error:
+    except (ArmError, ConfigError, DataError, ShardError, TrainingError, OSError) as error:
         return fail(str(error))
     print(answer)
     print(safe(f"report: {out / MARKDOWN}"))

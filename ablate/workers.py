@@ -141,7 +141,8 @@ class Progress:
             for at, job in enumerate(self.jobs)
             if 0 < self.steps[at] < job.longer
         ]
-        text = f"{done / total:.0%} of all arms  {'  '.join(running)}  {left / 60:.0f} min left"
+        known = f"{left / 60:.0f} min left" if done - self.before > total / 100 else "…"
+        text = f"{done / total:.0%} of all arms  {'  '.join(running)}  {known}"
         sys.stderr.write(f"\r\x1b[K{text}" if sys.stderr.isatty() else text + "\n")
         sys.stderr.flush()
 

@@ -1,6 +1,6 @@
 """Does our curation help? A pool of real text with planted noise and repeats, raw and curated, a model on each.
 
-    python benchmarks/ablation.py [--out ablation] [--tokens 1000000] [--seeds 2] [--megabytes 14] [--pool-only]
+    python benchmarks/ablation.py [--out ablation] [--tokens 800000] [--seeds 2] [--megabytes 14] [--pool-only]
 
 Needs the real data beside the checkout. Everything is drawn by seed; a rerun takes up what is there. Of each of four corpora
 (main text of English web pages, chapters of books, files of code, text in many languages), by characters:
@@ -294,7 +294,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--megabytes", type=float, default=14, help="characters of the pool, in millions (default: 14)"
     )
-    arguments.add_argument("--tokens", type=int, default=1_000_000)
+    arguments.add_argument("--tokens", type=int, default=800_000)
     arguments.add_argument("--seeds", type=int, default=2)
     arguments.add_argument("--pool-only", action="store_true", help="make pool and shards, and train nothing")
     given = arguments.parse_args()

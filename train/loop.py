@@ -92,7 +92,7 @@ def train(
     settings, device = config.training, best_device()
     with ranks.together():
         ranks.check(config.model.n_routed_experts)
-        _check_size(config, device, ranks)
+        check_size(config, device, ranks)
         out.mkdir(parents=True, exist_ok=True)
         data = training_data(shards, settings, seed, exclude)
         sizes = token_bytes(shards.tokenizer_json, config.model.vocab_size)
@@ -201,7 +201,8 @@ def _losses(
     return loss, torch.stack([nats, further]).detach(), busy
 
 
-def _check_size(config: Config, device: torch.device, ranks: Ranks) -> None:
+def check_size(config: Config, device: torch.device, ranks: Ranks = ALONE) -> None:
+    """Raise TrainingError if the model is too large to be trained on this machine."""
     needed, there = held_bytes(config.model, ranks), memory_bytes(device)
     here = ranks.on_machine if device.type == "cpu" else 1
     if needed * here > there:

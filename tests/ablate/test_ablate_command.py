@@ -75,6 +75,7 @@ def test_what_cannot_be_compared_is_one_line_and_code_2(
         (["--raw", mine, "--curated", mine, "--longer", "inf"], "at least 1"),
         (["--raw", mine, "--curated", mine, "--workers", "-1"], "--workers -1"),
         (["--raw", mine, "--curated", mine, "--preset", "huge"], "no preset"),
+        (["--raw", mine, "--curated", mine, "--preset", "v3-671b"], "billion weights needs"),
     ):
         assert main(["ablate", *arguments, *out]) == 2
         error = capsys.readouterr().err
