@@ -57,5 +57,5 @@ def test_an_error_that_all_have_come_to_is_the_first_ones_to_tell() -> None:
 
 def test_a_number_of_processes_without_a_place_to_meet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(RanksError, match="WORLD_SIZE is 2, and the processes do not meet: .* RANK"):
+    with pytest.raises(RanksError, match=r"WORLD_SIZE is 2, and the processes do not meet: .* RANK"):
         join({"WORLD_SIZE": "2"}, torch.device("cpu"))
