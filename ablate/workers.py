@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def _start(
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                heard.put((number, json.loads(line)))
+                with suppress(ValueError):  # of a library that has something to say
+                    heard.put((number, json.loads(line)))
         heard.put((number, None))
 
     threading.Thread(target=listen, daemon=True).start()

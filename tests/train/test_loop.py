@@ -146,6 +146,8 @@ def test_another_setting_is_refused_on_resume_by_name(shards: Shards, make_confi
         train(shards, tmp_path, make_config(steps=9), seed=1, resume=True, quiet=True)
     with pytest.raises(CheckpointError, match="seed is 1 there and 2 here"):
         train(shards, tmp_path, make_config(steps=2), seed=2, resume=True, quiet=True)
+    fewer = make_config(steps=2, micro_batch_sequences=1)  # as a machine with less memory wants
+    assert train(shards, tmp_path, fewer, seed=1, resume=True, quiet=True).steps == 2
 
 
 def test_nothing_to_resume_is_said(shards: Shards, make_config: MakeConfig, tmp_path: Path) -> None:
