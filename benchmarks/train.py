@@ -188,22 +188,30 @@ def texts_at_hand() -> dict[str, list[str]]:
     return {"code": sources, "reference": [topics.topics[name] for name in sorted(topics.topics)]}
 
 
-def balance(shards: Shards, steps: int) -> dict[str, float]:
+def balance(shards: Shards, steps: int, seeds: int) -> dict[str, float]:
     """Train with and without balancing; compare loads over the next 20 batches of the text, and the held-out loss.
 
     Loads of 20 batches together show how evenly experts are used; those of one batch show its few documents as well.
+    Everything is the mean over seeds: the losses of one seed's two runs differ by more than balancing is worth.
     """
+    each = [_balance(shards, steps, seed) for seed in range(1, seeds + 1)]
+    worse = [one["held_out_nats"] - one["held_out_nats_unbalanced"] for one in each]
+    spread = {"balancing_costs_least_nats": min(worse), "balancing_costs_most_nats": max(worse)}
+    return {name: statistics.mean(one[name] for one in each) for name in each[0]} | spread
+
+
+def _balance(shards: Shards, steps: int, seed: int) -> dict[str, float]:
     config = preset("tiny-cpu", shards.vocabulary_size)
     settings = dataclasses.replace(
         config.training, steps=steps, sequence_length=128, batch_sequences=8, micro_batch_sequences=8
     )
     config = Config(dataclasses.replace(config.model, num_nextn_predict_layers=0), settings)
-    data = TrainingData(shards, settings.sequence_length, 1)
+    data = TrainingData(shards, settings.sequence_length, seed)
     sizes = token_bytes(shards.tokenizer_json, shards.vocabulary_size)
     found = {}
     for balanced in (True, False):
         decoder = Decoder(config.model)
-        decoder.initialise(1)
+        decoder.initialise(seed)
         moves = optimiser(decoder, settings)
         violations = []
         for step in range(steps):
@@ -254,6 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=50_000, help="to pack and to read")
     parser.add_argument("--steps", type=int, default=200, help="of the runs that measure balance")
+    parser.add_argument("--seeds", type=int, default=3, help="of those runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -261,7 +270,7 @@ def main() -> None:
         found = {**memory(), **loading(Path(scratch) / "wide", arguments.documents), **training(ROUNDS)}
         texts = texts_at_hand()
         tokenizer_json = train_tokenizer([text for ones in texts.values() for text in ones], 4096)
-        found |= balance(write_folder(Path(scratch) / "text", texts, tokenizer_json), arguments.steps)
+        found |= balance(write_folder(Path(scratch) / "text", texts, tokenizer_json), arguments.steps, arguments.seeds)
     for name, value in found.items():
         print(f"{name:<36}{value:>18,.4g}" if value < 1000 else f"{name:<36}{value:>18,.0f}")
     if arguments.json:

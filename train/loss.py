@@ -81,7 +81,7 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Tensor, Tensor, None]:
         gradient_ND, gradient_VD = ctx.saved_tensors
-        return gradient_ND * upstream[0], gradient_VD * upstream[0], None
+        return gradient_ND.mul_(upstream[0]), gradient_VD.mul_(upstream[0]), None  # asked for once
 
 
 def head_loss(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
