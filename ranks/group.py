@@ -81,20 +81,36 @@ ALONE = Ranks()
 
 def join(environment: Mapping[str, str], device: torch.device, expert_parallel: int = 1) -> Ranks:
     """Meet the other processes that torchrun, or `ranks.launch`, has started with this environment."""
-    count = int(environment.get("WORLD_SIZE", "1"))
+    count = _number(environment, "WORLD_SIZE", 1, 1)
     if count == 1:
         return Ranks(expert_parallel=expert_parallel)
-    on_machine, backend = int(environment.get("LOCAL_WORLD_SIZE", count)), "gloo"
+    on_machine, backend = _number(environment, "LOCAL_WORLD_SIZE", count, 1, count), "gloo"
+    _number(environment, "RANK", 0, 0, count - 1)  # read by torch, which would not name it
+    alone = device.type != "cuda" or on_machine == 1
+    place = _number(environment, "LOCAL_RANK", 0 if alone else None, 0, on_machine - 1)
     if device.type == "cuda":
         if on_machine > torch.cuda.device_count():
             raise RanksError(f"{on_machine} processes are more than this machine's {torch.cuda.device_count()} GPUs")
-        torch.cuda.set_device(int(environment["LOCAL_RANK"]))
+        torch.cuda.set_device(place)
         backend = "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, timeout=PATIENCE)
     except (ValueError, dist.DistError) as error:
         raise RanksError(f"WORLD_SIZE is {count}, and the processes do not meet: {error}; unset, one trains") from None
     return Ranks(dist.get_rank(), count, expert_parallel, on_machine)
+
+
+def _number(environment: Mapping[str, str], name: str, unset: int | None, least: int, most: int | None = None) -> int:
+    """Return what a variable says, or `unset`; raise RanksError where that is no number, or one that cannot be."""
+    said = environment.get(name, None if unset is None else str(unset))
+    number = int(said) if said and said.isdecimal() else least - 1
+    if number < least or (most is not None and number > most):
+        right = f"from {least} on" if most is None else f"from {least} to {most}"
+        seen = f"{name} is {said!r}" if said is not None else f"{name} is not set"
+        raise RanksError(
+            f"{seen}: a whole number {right} is wanted, as torchrun sets it; without WORLD_SIZE one trains"
+        )
+    return number
 
 
 def lost(error: RuntimeError) -> bool:

@@ -59,3 +59,19 @@ def test_a_number_of_processes_without_a_place_to_meet_is_refused(monkeypatch: p
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(RanksError, match=r"WORLD_SIZE is 2, and the processes do not meet: .* RANK"):
         join({"WORLD_SIZE": "2"}, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two': a whole number from 1 on is wanted"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is '': a whole number from 1 on"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0': a whole number from 1 on"),
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE is '3': a whole number from 1 to 2"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK is '-1': a whole number from 0 to 1"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "2"}, "LOCAL_RANK is '2': .* from 0 to 1"),
+    ],
+)
+def test_a_variable_that_is_no_such_number_is_named(said: dict[str, str], wanted: str) -> None:
+    with pytest.raises(RanksError, match=wanted):
+        join(said, torch.device("cpu"))
