@@ -1,148 +1,28 @@
-"""Deduplication by its laws, on planted truth, on chains, and on real texts whose every similar pair is known."""
+"""Deduplication by its laws: who goes is like who stays, whatever the order, and the walk is its naive twin."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.kernels import near
-from filters.kernels.minhash import BANDS
-from filters.kernels.shingles import is_unspaced
-from filters.sketch import bands, content_hash, shingles
-from pipeline.components import Components
-from pipeline.dedup import LINK, Members, Removed, hash_rows, links, walk
-
-
-@dataclass
-class Sketched:
-    """Documents as the walk sees them, all in memory."""
-
-    members: Members
-    content: pa.Array
-    bands: pa.Array
-
-
-def sketch(texts: list[str], nodes: np.ndarray | None = None, priority: list[int] | None = None) -> Sketched:
-    column = pa.array(texts, pa.large_string())
-    content, hashes = content_hash(column), bands(column)
-    offsets, numbers = shingles(column)
-    known = np.asarray(hashes.is_valid())
-    table = np.zeros((len(texts), BANDS), np.uint64)
-    table[known] = np.frombuffer(b"".join(hashes.drop_null().to_pylist()), np.uint64).reshape(-1, BANDS)
-    members = Members(
-        component=np.zeros(len(texts), np.int64),
-        node=np.arange(len(texts), dtype=np.int64) if nodes is None else nodes,
-        fixed=np.zeros(len(texts), np.int8),
-        preference=np.zeros(len(texts)),
-        priority=np.array(priority or [0] * len(texts), np.int32),
-        characters=np.array([len(text) for text in texts], np.int64),
-        content=np.frombuffer(b"".join(content.to_pylist()), np.uint8).reshape(-1, 16),
-        bands=table,
-        size=np.diff(offsets),
-        address=numbers.ctypes.data + 8 * offsets[:-1],
-        held=(numbers,),
-    )
-    return Sketched(members, content, hashes)
-
-
-def take(members: Members, rows: np.ndarray, component: np.ndarray | None = None) -> Members:
-    some = members.take(rows)
-    return some if component is None else replace(some, component=component)
-
-
-def deduplicate(
-    sketched: Sketched, threshold: float | None = 0.8, buckets: int = 8, pieces: int = 3, seed: int = 0
-) -> Removed:
-    """Do what the graph does: hash pieces, link buckets, connect, walk; everything arrives in a random order."""
-    random = np.random.default_rng(seed)
-    members, count = sketched.members, len(sketched.members.node)
-    order = np.argsort(members.node)  # a document is its place among all while hashes meet
-    by_bucket: list[list[np.ndarray]] = [[] for _ in range(buckets)]
-    bounds = np.linspace(0, count, pieces + 1).astype(int)
-    for start, stop in random.permutation(np.column_stack([bounds[:-1], bounds[1:]])):
-        mine = pa.array(order[start:stop])
-        column = sketched.bands.take(mine) if threshold is not None else None
-        places, rows = hash_rows(np.arange(start, stop), sketched.content.take(mine), column, buckets)
-        for bucket, (first, last) in enumerate(pairwise(places.tolist())):
-            by_bucket[bucket].append(rows[first:last])
-    found = []
-    for parts in by_bucket:
-        rows = np.concatenate([parts[index] for index in random.permutation(len(parts))])
-        found.append(links(rows["hash"], rows["row"].astype(np.int64)))
-    nodes, roots = components([found[index] for index in random.permutation(len(found))], count)
-    mixed = random.permutation(len(nodes))
-    return walk(take(members, order[nodes[mixed]], roots[mixed]), threshold)
-
-
-def components(found: list[np.ndarray], documents: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (linked documents, sorted; the number of each one's component)."""
-    merged = Components(documents)
-    for step in (merged.mark, merged.join):
-        for links_of in found:
-            step(links_of)
-    return merged.within(0, documents)
-
-
-def same(one: Removed, other: Removed) -> bool:
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in vars(one))
-
-
-def jaccard(members: Members, node: int, other: int) -> float:
-    sets = []
-    for one in (node, other):
-        row = int(np.flatnonzero(members.node == one)[0])
-        sets.append(set(members.shingles(row).tolist()))
-    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-
-
-def hold_to_the_laws(sketched: Sketched, threshold: float, removed: Removed) -> None:
-    """Every survivor stays; every removed one is as similar to its survivor as it says; the kept are a fixed point."""
-    members = sketched.members
-    assert not np.isin(removed.survivor, removed.node).any()
-    assert (np.diff(removed.node) > 0).all()
-    content = {int(node): row.tobytes() for node, row in zip(members.node, members.content, strict=True)}
-    for node, survivor, similarity, exact in zip(
-        removed.node, removed.survivor, removed.similarity, removed.exact, strict=True
-    ):
-        assert exact == (content[int(node)] == content[int(survivor)])
-        if exact:
-            assert similarity == 1
-        else:
-            assert similarity == np.float32(jaccard(members, node, survivor))
-            assert jaccard(members, node, survivor) >= threshold
-    kept = np.flatnonzero(~np.isin(members.node, removed.node))
-    again = Sketched(take(members, kept), sketched.content.take(pa.array(kept)), sketched.bands.take(pa.array(kept)))
-    assert len(deduplicate(again, threshold).node) == 0
-
-
-VOCABULARY = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
-
-
-def families(count: int, seed: int, words: int = 60) -> list[str]:
-    """Texts with planted copies and near copies of every degree, chains among them."""
-    random = np.random.default_rng(seed)
-    texts: list[list[str]] = []
-    while len(texts) < count:
-        text = random.choice(VOCABULARY, words).tolist()
-        texts.append(text)
-        for _ in range(int(random.integers(0, 6))):
-            text = list(text if random.random() < 0.5 else texts[-1])
-            for _ in range(int(random.integers(0, 4))):
-                text[int(random.integers(len(text)))] = str(random.choice(VOCABULARY))
-            texts.append(text[: int(random.integers(words - 6, words + 1))])
-    return [" ".join(texts[index]) for index in random.permutation(len(texts))[:count]]
+from pipeline.dedup import Members, hash_rows, links, walk
+from tests.pipeline.sketched import (
+    VOCABULARY,
+    components,
+    deduplicate,
+    families,
+    hold_to_the_laws,
+    jaccard,
+    same,
+    sketch,
+    take,
+)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -228,61 +108,6 @@ def test_short_texts_are_duplicates_only_of_their_copies():
     assert removed.survivor.tolist() == [0, 3]
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=30), max_size=6))
-@settings(max_examples=200, deadline=None)
-def test_components_are_those_of_a_naive_merge(values):
-    groups: list[set[int]] = []
-    for one, other in [link for value in values for link in value]:
-        touched = [group for group in groups if one in group or other in group]
-        groups = [group for group in groups if group not in touched] + [{one, other}.union(*touched)]
-    packed = [np.array(value, LINK).reshape(-1, 2) for value in values]
-    nodes, roots = components(packed, 41)
-    assert nodes.tolist() == sorted(node for group in groups for node in group)
-    by_root: dict[int, set[int]] = {}
-    for node, root in zip(nodes.tolist(), roots.tolist(), strict=True):
-        by_root.setdefault(root, set()).add(node)
-    assert sorted(by_root.values(), key=min) == sorted(groups, key=min)
-    assert all(nodes[root] == min(group) for root, group in by_root.items())  # whatever came first
-    merged = Components(41)
-    for step in (merged.mark, merged.join):
-        for one in packed:
-            step(one)
-    cuts = [0, 7, 7, 30, 41]
-    parts = [merged.within(start, stop) for start, stop in pairwise(cuts)]
-    assert [
-        start + row for (rows, _), start in zip(parts, cuts, strict=False) for row in rows.tolist()
-    ] == nodes.tolist()
-    assert [root for _, part in parts for root in part.tolist()] == roots.tolist()
-
-
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30)), max_size=60), st.integers(0, 31))
-@settings(max_examples=200, deadline=None)
-def test_links_of_a_bucket_are_a_forest_that_joins_equal_hashes_of_new_documents(rows, fresh):
-    by_hash: dict[int, list[int]] = {}
-    for hash_, node in rows:
-        by_hash.setdefault(hash_, []).append(node)
-    naive = [(run[0], node) for run in by_hash.values() if max(run) >= fresh for node in run if node != run[0]]
-    found = links(np.array([h for h, _ in rows], np.uint64), np.array([n for _, n in rows], np.int64), fresh)
-    nodes, roots = components([np.array(naive, LINK).reshape(-1, 2)], 31)
-    expected = [[int(nodes[root]), node] for node, root in zip(nodes.tolist(), roots.tolist(), strict=True)]
-    assert found.tolist() == [pair for pair in expected if pair[0] != pair[1]]
-
-
-def test_every_row_is_in_the_bucket_of_its_hash_once():
-    random = np.random.default_rng(3)
-    numbers = random.integers(0, 1 << 63, (20_000, 14), dtype=np.uint64)
-    column = pa.array([row.tobytes() for row in numbers], pa.binary(112), mask=np.arange(20_000) % 10 == 0)
-    content = pa.array([random.bytes(16) for _ in range(20_000)], pa.binary(16))
-    bounds, rows = hash_rows(np.arange(20_000), content, column, 3)
-    with_bands = np.arange(20_000) % 10 != 0
-    expected = [(int(h), n) for n in np.flatnonzero(with_bands).tolist() for h in numbers[n]]
-    expected += [(int.from_bytes(content[i].as_py()[:8], "little"), int(i)) for i in np.flatnonzero(~with_bands)]
-    assert sorted(rows.tolist()) == sorted(expected)
-    for bucket, (start, stop) in enumerate(pairwise(bounds)):
-        assert (rows["hash"][start:stop] % 3 == bucket).all()
-        assert stop > start
-
-
 def test_nothing_comes_of_nothing():
     empty = sketch([])
     bounds, rows = hash_rows(np.zeros(0, np.int64), empty.content, empty.bands, 4)
@@ -347,11 +172,6 @@ def test_components_walked_together_or_one_by_one_give_the_same(monkeypatch, tog
     assert same(deduplicate(sketched), expected)
 
 
-def test_hashes_of_another_type_are_refused():
-    with pytest.raises(TypeError, match="fixed-size binary column of whole 64-bit numbers, not binary"):
-        hash_rows(np.zeros(1, np.int64), pa.array([b"x" * 16], pa.binary()), None, 4)
-
-
 @given(st.lists(st.sets(st.integers(0, 60), max_size=40), min_size=2, max_size=2), st.floats(0.01, 1))
 @settings(max_examples=300, deadline=None)
 def test_similarity_is_that_of_sets_or_below_the_bar(sets, bar):
@@ -392,69 +212,3 @@ def test_a_hash_that_everybody_shares_costs_no_square_and_spoils_no_law():
     removed = walk(members, 0.8)
     assert (removed.node.tolist(), removed.survivor.tolist()) == ([close], [0])
     assert len(walk(take(members, np.delete(np.arange(count), close)), 0.8).node) == 0
-
-
-def records(path: Path) -> Iterator[dict[str, object]]:
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
-        for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n"):
-            yield json.loads(line)
-
-
-def test_a_chain_loses_only_links_that_resemble_their_survivor(vectors):
-    """200 texts, each 90 % similar to the next: components of candidates keep 1, and a verified walk at least 40."""
-    texts = [str(record["text"]) for record in records(vectors / "chain.jsonl.zst")]
-    sketched = sketch(texts)
-    removed = deduplicate(sketched)
-    assert len(texts) == 200
-    assert 40 <= 200 - len(removed.node) < 150
-    hold_to_the_laws(sketched, 0.8, removed)
-
-
-def near_texts(data: Path, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    wanted = set(keys)
-    files = {
-        "neardup": ("neardup/neardup.jsonl.zst", "id", "text"),
-        "web": ("web/truth.jsonl.zst", "record_id", "gold_text"),
-        "books": ("books/books.jsonl.zst", "id", "text"),
-        "multilingual": ("multilingual/text.jsonl.zst", "id", "text"),
-    }
-    found = {}
-    for part, (file, name, text) in files.items():
-        for record in records(data / file):
-            if (part, str(record.get(name))) in wanted:
-                found[part, str(record[name])] = str(record[text])
-    return found
-
-
-@pytest.mark.slow
-def test_similar_pairs_of_real_texts_do_not_both_stay(data, vectors):
-    """Of the pairs with an exact Jaccard similarity of 0.8, at most 0.2 % both stay; every removal is verified."""
-    documents = pq.read_table(vectors / "near_docs.parquet").to_pylist()
-    keys = [(row["part"], row["id"]) for row in documents]
-    texts = near_texts(data, keys)
-    assert set(texts) == set(keys)
-    sketched = sketch([texts[key] for key in keys])
-    removed = deduplicate(sketched)
-    gone = {keys[node] for node in removed.node}
-    pairs = [row for row in pq.read_table(vectors / "near_pairs.parquet").to_pylist() if row["jaccard"] >= 0.8]
-    caught = sum((row["part_a"], row["id_a"]) in gone or (row["part_b"], row["id_b"]) in gone for row in pairs)
-    assert len(pairs) == 1334
-    assert caught / len(pairs) >= 0.998
-    hold_to_the_laws(sketched, 0.8, removed)
-
-
-@pytest.mark.slow
-def test_similarity_is_the_known_one_where_scripts_have_spaces(data, vectors):
-    pairs = pq.read_table(vectors / "near_pairs.parquet").to_pylist()[::9]
-    ends = [[(row[f"part_{side}"], row[f"id_{side}"]) for side in "ab"] for row in pairs]
-    texts = near_texts(data, (key for both in ends for key in both))
-    keys = list(texts)
-    members = sketch([texts[key] for key in keys]).members
-    alone = np.array([is_unspaced(point) for point in range(0x110000)])
-    spaced = {key for key, one in texts.items() if not alone[np.frombuffer(one.encode("utf-32-le"), np.uint32)].any()}
-    compared = 0
-    for row, both in zip(pairs, ends, strict=True):
-        if spaced.issuperset(both):
-            assert jaccard(members, *(keys.index(key) for key in both)) == row["jaccard"]
-            compared += 1
-    assert compared > 700

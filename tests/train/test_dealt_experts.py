@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.train.test_parallel import ranks_of
+from tests.train.several import ranks_of
 
 EXPERTS = """
 import json, os, sys
