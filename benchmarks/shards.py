@@ -19,7 +19,8 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from pipeline.shards import ShardInfo, Shards, index_files, schema, write_shard
+from pipeline.shard import ShardInfo, schema, write_shard
+from pipeline.shards import Shards, index_files
 
 WINDOW, BATCH, BATCHES, ROUNDS = 2049, 8, 2000, 3
 MEAN_TOKENS = 660

@@ -33,7 +33,8 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 from loader.packing import pack
 from loader.rows import Batch
 from loader.stream import TrainingData
-from pipeline.shards import Shards, index_files, write_shard
+from pipeline.shard import write_shard
+from pipeline.shards import Shards, index_files
 from pipeline.tokens import Tokenizer
 from pipeline.vocabulary import train_tokenizer
 from train.attention import LatentCache

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import statistics
 from pipeline.plan import Plan
-from pipeline.shards import ShardInfo
+from pipeline.shard import ShardInfo
 from pipeline.statistics import Tally
 from pipeline.store import Store
 from pipeline.terminal import safe

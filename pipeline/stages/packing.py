@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.shards import write_shard
+from pipeline.shard import write_shard
 from pipeline.stages.room import make_room, shard_name
 from pipeline.stages.tokenising import counted_tokens, tokenizer_of
 from pipeline.stages.work import Message, Messages, Piece, Work, pack

@@ -21,7 +21,8 @@ from pipeline.examples import Examples, choose, merge
 from pipeline.ledger import LATER, ledger_part, ledger_schema, numeric_columns
 from pipeline.lookup import ROW_GROUP, entries, merged
 from pipeline.numbering import group_of, part_name
-from pipeline.shards import ShardInfo, index_files
+from pipeline.shard import ShardInfo
+from pipeline.shards import index_files
 from pipeline.stages.room import lookup_name
 from pipeline.stages.state import drop, removed_batch
 from pipeline.stages.tokenising import counted_tokens

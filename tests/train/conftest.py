@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.shards import index_files, write_shard
+from pipeline.shard import write_shard
+from pipeline.shards import index_files
 from pipeline.tokens import Tokenizer
 from pipeline.vocabulary import train_tokenizer
 from train.config import Config, ModelConfig, preset
