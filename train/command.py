@@ -121,6 +121,7 @@ def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] |
     folder, ranks = Path(arguments.run), ALONE
     shards_folder = folder / "shards" if (folder / "shards").is_dir() else folder
     out = Path(arguments.out) if arguments.out else folder / "model"
+    ours = (ShardError, CheckpointError, ConfigError, DataError, TrainingError, RanksError)
     try:
         ranks = join(os.environ, best_device(), arguments.expert_parallel)
         with ranks.together():
@@ -135,16 +136,7 @@ def _train(arguments: argparse.Namespace, bucket: Callable[[str, str], Labels] |
             export(trained.decoder, out / "huggingface", shards.tokenizer_json.decode(), shards.end_of_text)
     except ElsewhereError:
         return FAILED
-    except (
-        ShardError,
-        CheckpointError,
-        ConfigError,
-        DataError,
-        TrainingError,
-        RanksError,
-        SafetensorError,
-        OSError,
-    ) as error:
+    except (*ours, SafetensorError, OSError) as error:
         return _fail(str(error))
     except RuntimeError as error:
         if ranks.count == 1 or not lost(error):

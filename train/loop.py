@@ -38,7 +38,7 @@ from train.loss import head_loss
 from train.model import Decoder, count_parameters
 from train.optim import clip, learning_rate, optimiser
 from train.parallel import held_bytes, spread
-from train.progress import Metrics, flat, show
+from train.progress import EARLIER, METRICS, Metrics, flat, show
 
 
 class TrainingError(ValueError):
@@ -105,7 +105,10 @@ def train(
     replaced = [] if resume else checkpoints(out)
     with ranks.together():
         begun = done = _resume(out, decoder, moves, identity, ranks) if resume else 0
-    kept = "the first new checkpoint replaces it; --resume would go on from it, another --out keep it"
+        if replaced and ranks.is_first and not (out / EARLIER).exists():
+            (out / METRICS).touch()
+            (out / METRICS).rename(out / EARLIER)
+    kept = "the first new checkpoint replaces it; another --out would keep it"
     notes = [f"{last} is of an earlier run: {kept}" for last in replaced[-1:]]
     for place, corpora in data.exhausted:
         if (at := place // settings.batch_sequences) < settings.steps:
@@ -139,6 +142,8 @@ def train(
             if done % settings.checkpoint_every == 0 or done == settings.steps or stopped:
                 for old in replaced if ranks.is_first else []:
                     shutil.rmtree(old)
+                if replaced and ranks.is_first:
+                    (out / EARLIER).unlink()
                 replaced = []
                 save_checkpoint(out, done, decoder, moves, identity, ranks)
     if ranks.count > 1 and ranks.is_first and done == settings.steps:  # whole again, from what all have written
@@ -206,9 +211,7 @@ def check_size(config: Config, device: torch.device, ranks: Ranks = ALONE) -> No
     needed, there = held_bytes(config.model, ranks), memory_bytes(device)
     here = ranks.on_machine if device.type == "cpu" else 1
     if needed * here > there:
-        which = (
-            "" if ranks.count == 1 else f" in each of {ranks.count} processes, {ranks.on_machine} of them on a machine"
-        )
+        which = "" if ranks.count == 1 else f" in each of {ranks.count} processes, {ranks.on_machine} to a machine"
         raise TrainingError(
             f"a model of {count_parameters(config.model)[0] / 1e9:,.1f} billion weights needs {needed / 1e9:,.0f} GB "
             f"to train{which}; this machine's {device.type} has {there / 1e9:,.0f} GB"
@@ -219,6 +222,11 @@ def _resume(out: Path, decoder: Decoder, moves: torch.optim.Optimizer, identity:
     found = checkpoints(out)
     if not found:
         raise CheckpointError(f"{out}: no checkpoint to resume from; leave --resume out to begin")
+    if (out / EARLIER).exists():
+        last = (
+            f"{found[-1]} is of an earlier run than the last, which came to no checkpoint; leave --resume out to begin"
+        )
+        raise CheckpointError(f"{last} anew, or rename {EARLIER} to {METRICS} to go on from it")
     about = read_about(found[-1])
     if about.get("fingerprint") != identity["fingerprint"]:
         raise CheckpointError(f"{found[-1]}: was trained on other shards than these; leave --resume out to begin anew")

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 METRICS = "metrics.jsonl"
+EARLIER = "earlier-metrics.jsonl"  # of the run whose checkpoints are there, while one that began anew has none
 
 
 class Metrics:

@@ -164,6 +164,36 @@ def test_training_anew_replaces_the_checkpoints_of_a_longer_run(
     assert len(metrics(tmp_path)) == 2
 
 
+def test_an_earlier_runs_checkpoint_is_not_gone_on_from_unasked(
+    shards: Shards, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run begins anew where another has ended, and is killed before its first checkpoint; that one again, too."""
+    import train.loop as loop
+
+    def be_killed(*given: Any) -> Any:
+        raise MemoryError
+
+    config = make_config(steps=4)
+    trained = train(shards, tmp_path, config, seed=1, quiet=True)
+    written = metrics(tmp_path)
+    monkeypatch.setattr(loop, "train_step", be_killed)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            train(shards, tmp_path, config, seed=1, quiet=True)
+        with pytest.raises(
+            CheckpointError, match=r"step-00000004 is of an earlier run than the last, .*leave --resume"
+        ):
+            train(shards, tmp_path, config, seed=1, resume=True, quiet=True)
+    monkeypatch.undo()
+    (tmp_path / "earlier-metrics.jsonl").rename(tmp_path / "metrics.jsonl")
+    again = train(shards, tmp_path, config, seed=1, resume=True, quiet=True)
+    assert identical(again.decoder, trained.decoder)
+    assert metrics(tmp_path) == written
+    assert train(shards, tmp_path, make_config(steps=2), seed=1, quiet=True).steps == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "step-00000002"]
+    assert train(shards, tmp_path, make_config(steps=2), seed=1, resume=True, quiet=True).steps == 2
+
+
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_writes_a_checkpoint_and_leaves(
     asked: signal.Signals, shards: Shards, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
