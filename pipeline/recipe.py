@@ -219,6 +219,11 @@ class Recipe(Part):
         """Return the recipe as canonical JSON, all defaults filled in, without `base`."""
         return json.dumps(self.model_dump(by_alias=True), sort_keys=True, ensure_ascii=False)
 
+    def to_yaml(self) -> bytes:
+        """Return the recipe as a file that means the same wherever it lies, all defaults filled in; JSON is YAML."""
+        base = self.base if is_url(self.base) else os.path.abspath(self.base)
+        return json.dumps({"base": base, **json.loads(self.to_json())}, indent=1, ensure_ascii=False).encode() + b"\n"
+
     def located(self, path: str) -> str:
         """Return a path of the recipe as one that can be opened: relative ones start at `base`."""
         return located(self.base, path)
@@ -246,22 +251,28 @@ def parse(
     name: str = "recipe",
     lines: Mapping[tuple[str | int, ...], int] | None = None,
 ) -> Recipe:
-    """Validate and check a recipe given as an object; `lines` maps a path inside it to its line in the file `name`."""
+    """Validate and check a recipe given as an object; `lines` maps a path inside it to its line in the file `name`.
+
+    Where it has no `base` of its own, its relative paths start at the one given; its own may be relative to that.
+    """
     from pipeline.recipe_check import check, explain
 
+    own = data.get("base")
+    if isinstance(own, str):
+        base = located(base, own) if is_url(base) or is_url(own) else os.path.normpath(located(base, own))
     faults: list[tuple[tuple[str | int, ...], str]] = []
     recipe = None
     try:
-        recipe = Recipe.model_validate({**data, "base": base})
+        recipe = Recipe.model_validate({**data, "base": base if own is None or isinstance(own, str) else own})
     except ValidationError as error:
         faults += [fault for one in error.errors() if (fault := explain(one, Recipe, data)) is not None]
     faults += check(data, base)
     if faults or recipe is None:
-        located = sorted({(_line(path, lines), ".".join(map(str, path)), message) for path, message in faults})
+        told = sorted({(_line(path, lines), ".".join(map(str, path)), message) for path, message in faults})
         raise RecipeError(
             [
                 f"{name}:{line}: {path + ': ' if path else ''}{message}" if line else f"{name}: {path}: {message}"
-                for line, path, message in located
+                for line, path, message in told
             ]
         )
     return recipe

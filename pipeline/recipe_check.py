@@ -232,7 +232,7 @@ def _keys(model: type[BaseModel], path: Path_) -> list[str]:
         named = field is not None and get_origin(field.annotation) is dict
     if not (isinstance(current, type) and issubclass(current, BaseModel)):
         return []
-    return [field.alias or name for name, field in current.model_fields.items() if name != "base"]
+    return [field.alias or name for name, field in current.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> Any:

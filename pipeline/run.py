@@ -70,7 +70,7 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
                 return Outcome(out, found, time.monotonic() - started, True, name == manifest.OVER_BUDGET)
     try:
         store.clear_temporary()
-        store.write("recipe.yaml", _as_yaml(recipe))
+        store.write("recipe.yaml", recipe.to_yaml())
         lists = write_lists(plan, inputs, store)
         store.write_table("sources.parquet", sources_table(plan, inputs))
     except RemoteError:
@@ -141,13 +141,6 @@ def _workers(plan: Plan, store: Store, count: int, options: Sequence[str]) -> It
 def _named_runner(options: Sequence[str]) -> bool:
     """Tell whether options of Beam name a runner, instead of the embedded one."""
     return any(option.startswith("--runner") for option in options)
-
-
-def _as_yaml(recipe: Recipe) -> bytes:
-    """Return the recipe with all defaults filled in; JSON is YAML."""
-    import json
-
-    return json.dumps(json.loads(recipe.to_json()), indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def summary(outcome: Outcome) -> str:

@@ -188,3 +188,23 @@ def test_a_path_of_a_model_starts_at_the_recipes_folder(tmp_path):
     assert recipe.named("path:models/mine") == f"path:{tmp_path}/models/mine"
     assert recipe.named("path:/models/mine") == "path:/models/mine"
     assert recipe.named("bundled:minilm") == "bundled:minilm"
+
+
+def test_relative_paths_start_at_the_base_that_a_recipe_names(tmp_path):
+    one = {"corpora": {"a": {"read": {"format": "text", "paths": "*.txt"}}}}
+    assert parse(one, base="/own").base == parse({**one, "base": None}, base="/own").base == "/own"
+    assert parse({**one, "base": "../other"}, base="/own").base == "/other"
+    assert parse({**one, "base": "s3://b/x"}, base="/own").base == "s3://b/x"
+    assert parse({**one, "base": "../x"}, base="s3://b/own").base == "s3://b/x"
+    assert parse({**one, "base": "/other"}, base="s3://b/own").base == "/other"
+    with pytest.raises(RecipeError, match="base: a text is wanted here, found 3"):
+        parse({**one, "base": 3})
+
+
+@pytest.mark.parametrize("base", [".", "sub", "s3://corpora/sources"])
+def test_the_file_of_a_recipe_means_the_same_wherever_it_lies(base, tmp_path):
+    recipe = parse({"corpora": {"a": {"read": {"format": "text", "paths": "*.txt"}}}}, base=base)
+    (tmp_path / "recipe.yaml").write_bytes(recipe.to_yaml())
+    again = load(tmp_path / "recipe.yaml")
+    assert again.to_json() == recipe.to_json()
+    assert again.base == (base if "://" in base else str(Path(base).resolve()))

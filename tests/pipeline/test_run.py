@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.manifest import RunError
-from pipeline.recipe import parse
+from pipeline.recipe import load, parse
 from pipeline.run import run, summary
 from pipeline.store import Store
 from pipeline.why import why
@@ -114,6 +114,15 @@ def test_a_finished_run_is_not_run_again(finished, sources):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
+def test_the_recipe_in_a_run_folder_is_run_again_as_it_is(finished, tmp_path, monkeypatch):
+    root, _ = finished
+    monkeypatch.chdir(tmp_path)
+    assert run(load(root / "recipe.yaml"), str(root)).already
+    run(load(root / "recipe.yaml"), str(tmp_path / "run"))
+    assert published(tmp_path / "run") == published(root)
+    assert (tmp_path / "run" / "recipe.yaml").read_bytes() == (root / "recipe.yaml").read_bytes()
+
+
 def test_another_threshold_recomputes_decisions_and_not_signals(finished, sources, tmp_path):
     root = tmp_path / "run"
     shutil.copytree(finished[0], root)
@@ -206,7 +215,7 @@ def test_a_source_that_is_not_there_is_named(tmp_path):
 def test_a_killed_run_is_taken_up_to_the_same_bytes(finished, sources, tmp_path):
     root = tmp_path / "run"
     script = (
-        "import sys, json\nfrom pipeline.recipe import parse\nfrom pipeline.run import run\n"
+        "import sys, json\nfrom pipeline.recipe import load, parse\nfrom pipeline.run import run\n"
         "run(parse(json.loads(sys.argv[1]), base=sys.argv[2]), sys.argv[3])"
     )
     import json
