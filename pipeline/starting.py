@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
 STEPS = (50_000, 20, 20)
 """Objects, and rounds, after which garbage is looked for. Python's own first step, 700, is passed 2,000 times by imports."""
-UNUSED = ("pandas", "pymongo", "boto3")
-"""Packages that Beam imports where they are there, for readers and types of its own that no graph of ours has."""
+UNUSED = ("pandas", "pymongo", "bson", "boto3", "dill", "apache_beam.io.gcp")
+"""What Beam imports where it is there, for readers, types and picklers of its own that no graph of ours has."""
+LATE = ("httplib2", "proto")
+"""What Beam imports and uses only for clouds and for types of its own: it is loaded when something in it is asked for."""
 
 
 def start(plugins: bool = True) -> None:
-    """Look for garbage in larger steps from now on, and not when the process ends.
+    """Look for garbage in larger steps from now on, and not when the process ends; keep to one core.
 
-    Where no `plugins` will run, pyarrow works without pandas, which it would import for the first array that it makes.
+    To be called before numpy is imported, which else starts a thread for every core: each spins while it waits, and the
+    cores are the other workers'. Where no `plugins` will run, pyarrow works without pandas, which it would import for the
+    first array that it makes.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(*STEPS)
     atexit.register(gc.freeze)
     if not plugins:
@@ -34,6 +44,7 @@ def start(plugins: bool = True) -> None:
 
 def import_beam() -> None:
     """Import Beam without what its embedded runner does not use, unless the process has that already."""
+    _come_late(*LATE)
     with _without(*UNUSED):
         import apache_beam  # noqa: F401
         from apache_beam.runners.portability import fn_api_runner  # noqa: F401
@@ -69,6 +80,20 @@ def import_numba() -> None:
         import numba.np.arraymath  # noqa: F401  # looks once, when it is imported
     finally:
         linalg.ensure_blas = look
+    _load_kernels_alone()
+
+
+def _load_kernels_alone() -> None:
+    """Let numba load a compiled kernel without all that compiling needs, which it sets up when it compiles."""
+    from numba.core.caching import Cache
+    from numba.core.runtime import rtsys
+
+    def load_overload(cache: Any, signature: Any, context: Any) -> Any:
+        rtsys.initialize(context)
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, context)
+
+    Cache.load_overload = load_overload
 
 
 class _Absent:
@@ -91,3 +116,18 @@ def _without(*packages: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(absent)
+
+
+class _Late(ModuleType):
+    """Stands for a package that is imported when something in it is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+def _come_late(*packages: str) -> None:
+    for name in packages:
+        if name not in sys.modules and find_spec(name):
+            sys.modules[name] = _Late(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.starting import UNUSED
+from pipeline.starting import LATE, UNUSED
 
 pytest.importorskip("pandas")
 
@@ -33,8 +33,31 @@ import_beam()
 print([name for name in {UNUSED} if name in sys.modules])
 import pandas, pyarrow
 print(pyarrow.array([1, 2]).to_pandas().sum())
+import apache_beam.io.gcp
 """
     assert said(script).split("\n") == ["[]", "3"]
+
+
+def test_what_beam_loads_late_is_there_when_it_is_asked_for():
+    script = f"""
+from pipeline.starting import import_beam
+import_beam()
+import sys
+print([name for name in {LATE} if type(sys.modules[name]).__name__ != "_Late"], "pyparsing" in sys.modules)
+import httplib2, proto
+print(httplib2.Http.__name__, proto.Message.__name__, "pyparsing" in sys.modules)
+"""
+    assert said(script).split("\n") == ["[] False", "Http Message True"]
+
+
+def test_a_process_of_a_run_keeps_to_one_core():
+    script = """
+from pipeline.starting import start
+start()
+import numpy, os
+print(len(os.listdir("/proc/self/task")))
+"""
+    assert not Path("/proc/self/task").exists() or said(script) == "1"
 
 
 def test_what_is_imported_already_stays_for_beam():
