@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from filters.kernels import code, encoded
 from filters.kernels.buffers import buffers
+from filters.kernels.characters import characters as count_characters
 from filters.ratio import ratio
 from filters.signal import signal
 
@@ -83,7 +84,7 @@ def visible_text(text: pa.LargeStringArray, programming_language: pa.StringArray
     html = _is_one_of(programming_language, ["html"])
     offsets, data = buffers(text)
     visible = code.visible_characters(offsets, data, html)
-    characters = np.asarray(pc.utf8_length(text))
+    characters = count_characters(text)
     share = ratio(np.where(html, visible, 1), np.where(html, characters, 1))
     return share, np.where(html, np.maximum(LEAST_VISIBLE - visible, 0), 0)
 
@@ -91,7 +92,7 @@ def visible_text(text: pa.LargeStringArray, programming_language: pa.StringArray
 @signal(data_size_excess=pa.int32())
 def data_size_excess(text: pa.LargeStringArray, programming_language: pa.StringArray) -> np.ndarray:
     """Count the characters by which a JSON or YAML file is shorter than 100 or longer than 5,000; any other document: 0."""
-    characters = np.asarray(pc.utf8_length(text))
+    characters = count_characters(text)
     outside = np.maximum(SMALLEST_DATA - characters, 0) + np.maximum(characters - LARGEST_DATA, 0)
     return np.where(_is_one_of(programming_language, DATA), outside, 0)
 
@@ -104,7 +105,7 @@ def encoded_data(text: pa.LargeStringArray) -> tuple[pa.Array, np.ndarray]:
     A text of no characters has no share: null.
     """
     inside, longest = encoded.encoded(*buffers(text))
-    return ratio(inside, np.asarray(pc.utf8_length(text))), longest
+    return ratio(inside, count_characters(text)), longest
 
 
 def _is_one_of(programming_language: pa.StringArray, names: Sequence[str]) -> np.ndarray:

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from filters.kernels.characters import characters as count_characters
 from filters.signal import signal
 from pipeline.plan import Plan
 from pipeline.stages import STAGES
@@ -36,7 +36,7 @@ def count_kept(work: Work, key: int, messages: list[bytes]) -> Iterator[Message]
 @signal(characters=pa.int32())
 def characters(text: pa.Array) -> pa.Array:
     """Return how many characters each text has: by that the walk orders. A run counts them with all of its statistics."""
-    return pc.utf8_length(text)
+    return pa.array(count_characters(text))
 
 
 STAGES.update(write_kept=write_kept, count_kept=count_kept)

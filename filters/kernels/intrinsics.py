@@ -62,6 +62,17 @@ def beyond_ascii_mask(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
+def continuation_mask(typing_context: Any, address: Any) -> Any:
+    """Return 64 bits: bit i is set where byte i at `address` continues a character of UTF-8: 0x80 to 0xBF."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block = _load(builder, arguments[0], _BLOCK)
+        return builder.bitcast(builder.icmp_signed("<", block, _every(-64)), _WORD)
+
+    return types.uint64(types.intp), generate
+
+
+@intrinsic
 def trailing_zeros(typing_context: Any, bits: Any) -> Any:
     """Return the position of the lowest set bit as int64; `bits` is not 0."""
 

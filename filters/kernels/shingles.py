@@ -277,7 +277,10 @@ def _hashed(
     bounds = np.zeros(len(rows) + 1, np.int64)
     words = np.empty(room_for_words(most, how), np.uint64)
     lowered = np.zeros(most * 3 // 2 + 8, np.uint8)
-    out = np.empty((offsets[-1] - offsets[0]) // 4 + 1024, np.uint64)  # enough for words of three letters
+    size = 0
+    for row in rows:
+        size += offsets[row + 1] - offsets[row]
+    out = np.empty(size // 4 + 1024, np.uint64)  # enough for words of three letters
     used = 0
     for index in range(len(rows)):
         row = rows[index]

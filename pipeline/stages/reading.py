@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.kernels.characters import characters
 from filters.rule import decide
 from filters.signal import measure
 from pipeline.document import REJECTS, SCHEMA, Reject, rejects_batch
@@ -81,12 +82,12 @@ def _read(work: Work, unit: Unit, edits: tuple[str, ...], key: str) -> list[dict
 
 
 def _edited(work: Work, batch: pa.RecordBatch, edits: tuple[str, ...]) -> pa.RecordBatch:
-    characters = pc.utf8_length(batch.column("text")).cast(pa.int32())
+    length = pa.array(characters(batch.column("text")))
     edited, notes = edit(batch, edits)
     sources = edited.column("source").dictionary_encode()
     names = pa.array([work.plan.name_of(source) for source in sources.dictionary.to_pylist()], pa.string())
     columns = {**dict(zip(edited.schema.names, edited.columns, strict=True)), "source": names.take(sources.indices)}
-    columns |= {"edits": notes, "characters_read": characters}
+    columns |= {"edits": notes, "characters_read": length}
     return pa.RecordBatch.from_arrays([columns[f.name].cast(f.type) for f in DOCUMENTS], schema=DOCUMENTS)
 
 
