@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from filters.kernels.buffers import JIT
+from filters.kernels.distinct import sort_distinct
 from filters.kernels.intrinsics import ascii_word_mask, beyond_ascii_mask, fold, load64, trailing_zeros
 from filters.kernels.unicode import DIGIT, SPACE, WORD, class_of, decode, lower_of
 
@@ -296,45 +297,3 @@ def _hashed(
             used += found
         bounds[index + 1] = used
     return bounds, out[:used]
-
-
-_SPREAD_MOST = 1 << 12
-_FEW = 32
-
-
-@njit(**JIT)
-def sort_distinct(numbers: np.ndarray, count: int, out: np.ndarray) -> int:
-    """Write the distinct ones of `count` hashes to `out`, sorted; return how many.
-
-    Hashes are spread evenly: dealt out by their high bits, about one comes to a part, and each is near its place then.
-    """
-    spread, bits = 8, np.uint64(64 - 3)
-    while spread < count and spread < _SPREAD_MOST:
-        spread, bits = 2 * spread, bits - _ONE
-    ends = np.zeros(spread + 1, np.int32)
-    for index in range(count):
-        ends[(numbers[index] >> bits) + _ONE] += 1
-    most = np.int32(0)
-    for part in range(spread):
-        most = max(most, ends[part + 1])
-        ends[part + 1] += ends[part]
-    for index in range(count):
-        part = numbers[index] >> bits
-        out[ends[part]] = numbers[index]
-        ends[part] += 1
-    if most > _FEW:
-        out[:count].sort()
-    else:
-        for index in range(1, count):
-            number, place = out[index], index
-            while place > 0 and out[place - 1] > number:
-                out[place] = out[place - 1]
-                place -= 1
-            out[place] = number
-    used, last = min(count, 1), out[0] if count else _ONE
-    for index in range(1, count):
-        here = out[index]
-        out[used] = here
-        used += here != last
-        last = here
-    return used
