@@ -33,6 +33,7 @@ def spend(command: Sequence[str], environment: Mapping[str, str] | None = None) 
         "HF_HUB_OFFLINE": "1",
         **(environment or {}),
     }
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else our modules are compiled at every start, and a peer's are not
     started = time.monotonic()
     process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     watch = _Watch(process.pid)
