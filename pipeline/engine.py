@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import getitem
 from typing import Any
 
 from pipeline.plan import code
@@ -71,7 +72,7 @@ def prepared(options: Sequence[str], root: str, sources: Mapping[str, str]) -> I
         wrong = [f"{worker}: {_said(answer)}" for worker, answer in sorted(asked.items()) if answer]
         if wrong:
             raise EngineError("\n".join(wrong))
-        with _groups(min(MOST_GROUPS, GROUPS_PER_THREAD * threads)):
+        with _translated(min(MOST_GROUPS, GROUPS_PER_THREAD * threads)):
             yield
     finally:
         client.close()
@@ -102,54 +103,74 @@ def _said(answer: object) -> str:
 
 
 @contextmanager
-def _groups(partitions: int) -> Iterator[None]:
-    """Let every GroupByKey of Beam's DaskRunner have this many partitions, and cost two tasks for each.
+def _translated(partitions: int) -> Iterator[None]:
+    """Let Beam's DaskRunner make few tasks of our graphs: one for each GroupByKey, and one for each partition of what follows.
 
-    By itself it has as many as it is given, which is one for a Create of one element and the sum for a Flatten, so that
-    ours would start with one and end with thousands; and it makes a task of every pair of them. Messages are so small
-    that each partition may as well be given those of all, and take its own.
+    By itself it asks each partition for its share of every other, gives a GroupByKey as many partitions as it is given (one
+    for a Create of one element, the sum for a Flatten, so that ours would start with one and end with thousands), and puts
+    windows on each message, in tasks of their own, and takes them off. A small run of two workers took seconds for that.
     """
     from apache_beam.runners.dask import transform_evaluator as dask
+    from apache_beam.transforms.core import GroupByKey as BeamGroupByKey
+    from dask.bag import Bag, concat
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    from pipeline.graph import ToOne
+
+    def bag(name: str, tasks: Mapping[Any, Any], count: int, inputs: Sequence[Bag]) -> Bag:
+        return Bag(HighLevelGraph.from_collections(name, tasks, dependencies=inputs), name, count)
+
+    class ParDo(dask.ParDo):
+        def apply(self, input_bag: Bag, side_inputs: Any = None) -> Bag:
+            function = self.transform.fn
+            if isinstance(function, BeamGroupByKey.ReifyWindows):
+                return input_bag
+            name = f"{type(function).__name__}-{tokenize(input_bag.name, self.applied.full_label)}"
+            tasks = {(name, index): (do, function, (input_bag.name, index)) for index in range(input_bag.npartitions)}
+            made = bag(name, tasks, input_bag.npartitions, [input_bag])
+            made.to_one = isinstance(function, ToOne)
+            return made
+
+    class Flatten(dask.Flatten):
+        def apply(self, input_bag: list[Bag], side_inputs: Any = None) -> Bag:
+            made = concat(input_bag)
+            made.branches = input_bag
+            return made
 
     class GroupByKey(dask.GroupByKey):
-        def apply(self, input_bag: Any, side_inputs: Any = None) -> Any:
-            from dask.bag import Bag
-            from dask.base import tokenize
-            from dask.highlevelgraph import HighLevelGraph
+        def apply(self, input_bag: Bag, side_inputs: Any = None) -> Bag:
+            inputs = getattr(input_bag, "branches", [input_bag])
+            count = 1 if all(getattr(one, "to_one", False) for one in inputs) else partitions
+            token = tokenize(input_bag.name, count)
+            parts = [key for one in inputs for key in one.__dask_keys__()]
+            tasks: dict[Any, Any] = {f"group-{token}": (group, parts, count)}
+            tasks |= {(f"take-{token}", index): (getitem, f"group-{token}", index) for index in range(count)}
+            return bag(f"take-{token}", tasks, count, inputs)
 
-            token = tokenize(input_bag, partitions)
-            shared = [(f"share-{token}", number) for number in range(input_bag.npartitions)]
-            tasks: dict[tuple[str, int], tuple[Any, ...]] = {
-                key: (share, (input_bag.name, key[1]), partitions) for key in shared
-            }
-            tasks |= {(f"take-{token}", number): (take, shared, number) for number in range(partitions)}
-            graph = HighLevelGraph.from_collections(f"take-{token}", tasks, dependencies=[input_bag])
-            return Bag(graph, f"take-{token}", partitions)
-
-    ours = next(kind for kind, operation in dask.TRANSLATIONS.items() if operation is dask.GroupByKey)
-    dask.TRANSLATIONS[ours] = GroupByKey
+    own = {"ParDo": ParDo, "Flatten": Flatten, "GroupByKey": GroupByKey}
+    theirs = dict(dask.TRANSLATIONS)
+    dask.TRANSLATIONS.update({kind: own.get(one.__name__, one) for kind, one in theirs.items()})
     try:
         yield
     finally:
-        dask.TRANSLATIONS[ours] = dask.GroupByKey
+        dask.TRANSLATIONS.update(theirs)
 
 
-def share(items: Iterable[tuple[int, Any]], partitions: int) -> dict[int, list[tuple[int, Any]]]:
-    """Return messages by the partition that groups those of their key."""
-    shares: dict[int, list[tuple[int, Any]]] = {}
-    for item in items:
-        # keys are multiples of powers of two, or count up: this spreads both evenly
-        mixed = (item[0] * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 32
-        shares.setdefault(mixed * partitions >> 32, []).append(item)
-    return shares
+def do(function: Any, elements: Iterable[Any]) -> list[Any]:
+    """Return what a DoFn yields for elements."""
+    function.setup()
+    return [message for element in elements for message in function.process(element)]
 
 
-def take(shares: Iterable[Mapping[int, list[tuple[int, Any]]]], partition: int) -> list[tuple[int, list[Any]]]:
-    """Return the groups of one partition: each key with its messages."""
-    from apache_beam.runners.dask.transform_evaluator import defenestrate
+def group(parts: Iterable[Iterable[tuple[int, Any]]], partitions: int) -> list[list[tuple[int, list[Any]]]]:
+    """Return each key with its messages, dealt to partitions in the order of keys: none has more than one key above another.
 
+    Messages are small, and those of all pieces fit any worker (docs/architecture.md says how small).
+    """
     groups: dict[int, list[Any]] = {}
-    for given in shares:
-        for key, value in given.get(partition, ()):
-            groups.setdefault(key, []).append(defenestrate(value))
-    return list(groups.items())
+    for part in parts:
+        for key, value in part:
+            groups.setdefault(key, []).append(value)
+    every = sorted(groups.items())
+    return [every[index::partitions] for index in range(partitions)]
