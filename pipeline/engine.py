@@ -118,8 +118,11 @@ def _translated(partitions: int) -> Iterator[None]:
 
     from pipeline.graph import ToOne
 
+    class Fused(Bag):
+        __dask_optimize__ = staticmethod(fused)
+
     def bag(name: str, tasks: Mapping[Any, Any], count: int, inputs: Sequence[Bag]) -> Bag:
-        return Bag(HighLevelGraph.from_collections(name, tasks, dependencies=inputs), name, count)
+        return Fused(HighLevelGraph.from_collections(name, tasks, dependencies=inputs), name, count)
 
     class ParDo(dask.ParDo):
         def apply(self, input_bag: Bag, side_inputs: Any = None) -> Bag:
@@ -144,8 +147,10 @@ def _translated(partitions: int) -> Iterator[None]:
             count = 1 if all(getattr(one, "to_one", False) for one in inputs) else partitions
             token = tokenize(input_bag.name, count)
             parts = [key for one in inputs for key in one.__dask_keys__()]
-            tasks: dict[Any, Any] = {f"group-{token}": (group, parts, count)}
-            tasks |= {(f"take-{token}", index): (getitem, f"group-{token}", index) for index in range(count)}
+            # by its key, a pair, the scheduler sees a group of one: what follows is then given to workers one by one
+            whole = (f"group-{token}", 0)
+            tasks: dict[Any, Any] = {whole: (group, parts, count)}
+            tasks |= {(f"take-{token}", index): (getitem, whole, index) for index in range(count)}
             return bag(f"take-{token}", tasks, count, inputs)
 
     own = {"ParDo": ParDo, "Flatten": Flatten, "GroupByKey": GroupByKey}
@@ -155,6 +160,16 @@ def _translated(partitions: int) -> Iterator[None]:
         yield
     finally:
         dask.TRANSLATIONS.update(theirs)
+
+
+def fused(graph: Any, keys: Any, **_: Any) -> Any:
+    """Return a graph in which tasks that follow each other are one, without those that would only give it another name."""
+    from dask._task_spec import DependenciesMapping, resolve_aliases
+    from dask.bag.core import optimize
+    from dask.core import flatten, reverse_dict
+
+    made = optimize(graph, keys)
+    return resolve_aliases(made, set(flatten(keys)), reverse_dict(DependenciesMapping(made)))
 
 
 def do(function: Any, elements: Iterable[Any]) -> list[Any]:
