@@ -21,7 +21,7 @@ DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 GROUPS_PER_THREAD = 8
 """Partitions that a Dask worker's thread finds after each GroupByKey: enough that none waits long for the last."""
 MOST_GROUPS = 256
-"""Each depends on all of the stage before, and a scheduler keeps the square of them in mind."""
+"""A task for each in every stage: a scheduler has some 4,400 to deal out then."""
 CONNECT_SECONDS = 10
 
 
