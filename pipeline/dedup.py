@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.kernels import near
-from filters.kernels.runs import pairs_of_equal
+from filters.kernels.runs import deal, pairs_of_equal
 from pipeline.components import Components
 
 ROW = np.dtype([("hash", "<u8"), ("row", "<u4")])
@@ -33,17 +33,14 @@ def hash_rows(
     bands. A document without bands, and every one where `bands` is None, has one row for its content.
     """
     known = np.zeros(len(rows), bool) if bands is None else np.asarray(bands.is_valid())
-    hashes = [_fixed(content)[~known, :1]]
+    hashes = [words_of(content)[~known, :1]]
     if bands is not None:
-        hashes.append(_fixed(bands)[known])
-    found = np.empty(sum(one.size for one in hashes), ROW)
-    found["hash"] = np.concatenate([one.ravel() for one in hashes])
-    found["row"] = np.concatenate(
-        [np.repeat(rows[where], one.shape[1]) for where, one in zip((~known, known), hashes, strict=False)]
-    )
-    bucket = (found["hash"] % np.uint64(buckets)).astype(np.uint16 if buckets <= 1 << 16 else np.int64)
-    order = np.argsort(bucket, kind="stable")
-    return np.searchsorted(bucket[order], np.arange(buckets + 1)), found[order]
+        hashes.append(words_of(bands)[known])
+    documents = [np.repeat(rows[where], one.shape[1]) for where, one in zip((~known, known), hashes, strict=False)]
+    bounds, dealt, of = deal(np.concatenate([one.ravel() for one in hashes]), np.concatenate(documents), buckets)
+    found = np.empty(len(dealt), ROW)
+    found["hash"], found["row"] = dealt, of
+    return bounds, found
 
 
 def links(hashes: np.ndarray, documents: np.ndarray, fresh: int = 0) -> np.ndarray:
@@ -121,7 +118,7 @@ class Members:
         sizes = size.to_numpy()
         return Members(
             **{name: batch.column(name).to_numpy() for name in _PLAIN},
-            content=_fixed(content).view(np.uint8),
+            content=words_of(content).view(np.uint8),
             bands=bands.flatten().to_numpy().reshape(len(bands), -1) if len(bands) else np.zeros((0, 0), np.uint64),
             size=sizes,
             address=shingles.ctypes.data + 8 * (np.cumsum(sizes) - sizes),
@@ -214,7 +211,7 @@ def _stretches(component: np.ndarray) -> Iterator[tuple[int, int]]:
             start = stop
 
 
-def _fixed(array: pa.Array) -> np.ndarray:
+def words_of(array: pa.Array) -> np.ndarray:
     """Return a fixed-size binary column as uint64 [rows, width / 8], without a copy."""
     if not pa.types.is_fixed_size_binary(array.type) or array.type.byte_width % 8:
         raise TypeError(f"hashes must be a fixed-size binary column of whole 64-bit numbers, not {array.type}")

@@ -7,11 +7,12 @@ a third of a run of 100 documents.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -21,6 +22,7 @@ STEPS = (50_000, 20, 20)
 """Objects, and rounds, after which garbage is looked for. Python's own first step, 700, is passed 2,000 times by imports."""
 UNUSED = ("pandas", "pymongo", "bson", "boto3", "dill", "apache_beam.io.gcp")
 """What Beam imports where it is there, for readers, types and picklers of its own that no graph of ours has."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 LATE = ("httplib2", "proto")
 """What Beam imports and uses only for clouds and for types of its own: it is loaded when something in it is asked for."""
 
@@ -33,6 +35,7 @@ def start(plugins: bool = True) -> None:
     first array that it makes.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _keep_memory()
     gc.set_threshold(*STEPS)
     atexit.register(gc.freeze)
     if not plugins:
@@ -40,6 +43,14 @@ def start(plugins: bool = True) -> None:
             import pyarrow
 
             pyarrow.array([0])  # it looks for pandas once
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory for the next array: given back, it comes again as pages to be zeroed, half of all."""
+    with suppress(AttributeError, OSError):  # another C library
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(_M_TRIM_THRESHOLD, 1 << 29)
+        set_option(_M_MMAP_THRESHOLD, 1 << 25)  # the most that it takes
 
 
 def import_beam() -> None:

@@ -44,3 +44,24 @@ def pairs_of_equal(hashes: np.ndarray, documents: np.ndarray, fresh: int) -> np.
             pairs[found, 0], pairs[found, 1] = first[one], documents[row]
             found += 1
     return pairs
+
+
+@njit(**JIT)
+def deal(hashes: np.ndarray, rows: np.ndarray, buckets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deal rows out by their hashes (uint64 [n]), modulo `buckets`, in the order that they have.
+
+    Return (bounds int64 [buckets + 1], hashes, rows): bucket b has those from bounds[b] to bounds[b + 1].
+    """
+    count, bounds = np.uint64(buckets), np.zeros(buckets + 1, np.int64)
+    for index in range(len(hashes)):
+        bounds[hashes[index] % count + _ONE] += 1
+    for bucket in range(buckets):
+        bounds[bucket + 1] += bounds[bucket]
+    ends = bounds[:-1].copy()
+    dealt, of = np.empty_like(hashes), np.empty_like(rows)
+    for index in range(len(hashes)):
+        bucket = hashes[index] % count
+        place = np.uint64(ends[bucket])
+        dealt[place], of[place] = hashes[index], rows[index]
+        ends[bucket] += 1
+    return bounds, dealt, of

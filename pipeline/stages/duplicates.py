@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from filters.kernels.minhash import BANDS
 from filters.sketch import shingles
 from pipeline.components import Components
-from pipeline.dedup import LINK, ROW, Members, hash_rows, links, walk
+from pipeline.dedup import LINK, ROW, Members, hash_rows, links, walk, words_of
 from pipeline.earlier import Part
 from pipeline.node import ROW_BITS, nodes_of, piece_and_row
 from pipeline.stages.parts import buckets, map_part, read_part, write_parts
@@ -157,12 +156,10 @@ def _members(
     The texts of a piece are read once for all buckets.
     """
     columns = documents.columns(["id", "source", "characters", *_hash_columns(work)], rows)
-    content = np.frombuffer(b"".join(whole(columns, "content_hash").to_pylist()), np.uint8).reshape(len(rows), 16)
+    content = words_of(whole(columns, "content_hash")).view(np.uint8)
     if work.plan.near is not None:
-        bands = np.zeros((len(rows), BANDS), np.uint64)
         column = whole(columns, "bands")
-        known = np.asarray(column.is_valid())
-        bands[known] = np.frombuffer(b"".join(column.drop_null().to_pylist()), np.uint64).reshape(-1, BANDS)
+        bands = np.where(np.asarray(column.is_valid())[:, None], words_of(column), np.uint64(0))
         offsets, hashes = shingles(documents.text(), work.plan.hashing, rows)
     else:
         bands = np.zeros((len(rows), 0), np.uint64)

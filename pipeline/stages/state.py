@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.ledger import STATE
-from pipeline.stages.work import Piece, Work
+from pipeline.stages.work import Piece, Work, pack_rows
+from pipeline.store import digest
 
 REMOVED = pa.schema([pa.field("row", pa.int64()), *STATE])
 """Rows that a stage drops, as messages carry them."""
@@ -41,7 +42,7 @@ def drop(work: Work, piece: Piece, stage: str, removed: Sequence[pa.Table]) -> P
     if not tables:
         return piece
     table = pa.concat_tables(tables).sort_by("row").combine_chunks()
-    name = work.key(stage, piece.files["state"], *(table.column(c).to_pylist() for c in REMOVED.names)) + ".columns"
+    name = work.key(stage, piece.files["state"], digest(*map(pack_rows, table.to_batches()))) + ".columns"
     if not work.store.exists(name):
         old = work.columns(piece, "state", STATE.names)
         rows = table.column("row").to_numpy()
