@@ -22,6 +22,7 @@ from filters.kernels.buffers import PADDING
 SUFFIX = ".columns"
 _ALIGNED = 64
 _TAIL = 16
+_HELD = 1 << 20
 _LAST = " " * PADDING
 
 
@@ -35,7 +36,12 @@ def write(table: pa.Table, file: BinaryIO, compression: str | None = None) -> No
     entries, at = [], 0
     for field, column in zip(table.schema, table.columns, strict=True):
         sink = _Digested(file)
-        _write_column(field, column, sink, options)
+        if column.nbytes > _HELD:
+            _write_column(field, column, sink, options)
+        else:  # a file of Python's takes longer for each of its writes than such a column has bytes
+            held = pa.BufferOutputStream()
+            _write_column(field, column, held, options)
+            sink.write(held.getvalue())
         entries.append([field.name, at, at + sink.size, sink.digest.intdigest()])
         gap = -sink.size % _ALIGNED
         file.write(bytes(gap))
@@ -62,7 +68,7 @@ class _Digested(io.RawIOBase):
         return size
 
 
-def _write_column(field: pa.Field, column: pa.ChunkedArray, sink: _Digested, options: pa.ipc.IpcWriteOptions) -> None:
+def _write_column(field: pa.Field, column: pa.ChunkedArray, sink: Any, options: pa.ipc.IpcWriteOptions) -> None:
     chunks = column.chunks
     if field.type == pa.large_string():
         chunks = [*chunks, pa.array([_LAST], field.type)]

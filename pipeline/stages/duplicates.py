@@ -213,25 +213,24 @@ def _walked(
     names = pa.Table.from_batches(named).combine_chunks()
     order = np.argsort(names.column("node").to_numpy(), kind="stable")
     found = order[np.searchsorted(names.column("node").to_numpy(), removed.survivor, sorter=order)]
-    survivors, gone = np.unique(removed.survivor, return_counts=True)
-    for number in np.unique(np.concatenate([removed.node, survivors]) >> ROW_BITS).tolist():
-        if number < 0:
-            continue  # a part of an earlier run, of which nothing is written anew
-        (start, stop), (first, last) = (
-            np.searchsorted(nodes, [number << ROW_BITS, (number + 1) << ROW_BITS])
-            for nodes in (removed.node, survivors)
-        )
-        of = names.take(pa.array(found[start:stop]))
-        batch = removed_batch(
-            piece_and_row(removed.node[start:stop])[1],
-            reason=np.where(removed.exact[start:stop], "exact_duplicate", "near_duplicate"),
-            survivor=whole(of, "id"),
-            survivor_source=whole(of, "source"),
-            survivor_run=whole(of, "run"),
-            similarity=removed.similarity[start:stop],
-        )
-        known = removed_batch(piece_and_row(survivors[first:last])[1], copies=gone[first:last] + 1)
-        yield number, pa.Table.from_batches([batch, known]).combine_chunks().to_batches()[0]
+    of = names.take(pa.array(found))
+    gone = removed_batch(
+        piece_and_row(removed.node)[1],
+        reason=np.where(removed.exact, "exact_duplicate", "near_duplicate"),
+        survivor=whole(of, "id"),
+        survivor_source=whole(of, "source"),
+        survivor_run=whole(of, "run"),
+        similarity=removed.similarity,
+    )
+    survivors, copies = np.unique(removed.survivor, return_counts=True)
+    known = removed_batch(piece_and_row(survivors)[1], copies=copies + 1)
+    pieces = np.concatenate([removed.node, survivors]) >> ROW_BITS
+    order = np.argsort(pieces, kind="stable")
+    batch = pa.Table.from_batches([gone, known]).combine_chunks().take(pa.array(order)).to_batches()
+    numbers, starts = np.unique(pieces[order], return_index=True)
+    for number, start, stop in zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
+        if number >= 0:  # not a part of an earlier run, of which nothing is written anew
+            yield number, batch[0].slice(start, stop - start)
 
 
 def drop_duplicates(work: Work, number: int, messages: list[bytes]) -> Iterator[Message]:
