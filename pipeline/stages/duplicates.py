@@ -228,7 +228,7 @@ def _walked(
     order = np.argsort(pieces, kind="stable")
     batch = pa.Table.from_batches([gone, known]).combine_chunks().take(pa.array(order)).to_batches()
     numbers, starts = np.unique(pieces[order], return_index=True)
-    for number, start, stop in zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
+    for number, (start, stop) in zip(numbers.tolist(), pairwise([*starts.tolist(), len(order)]), strict=True):
         if number >= 0:  # not a part of an earlier run, of which nothing is written anew
             yield number, batch[0].slice(start, stop - start)
 

@@ -82,6 +82,16 @@ def test_faults_of_a_recipe_are_named(settings, message):
     assert len(error.value.faults) == 1
 
 
+def test_documents_that_meet_and_are_not_alike_all_stay(tmp_path):
+    shared = text(0, 300)  # three quarters: they have a band in common, and are 0.6 alike
+    rows = [{"text": f"{shared}\n{text(n, 100)}"} for n in range(1, 9)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    outcome = curate(tmp_path, "out", "a")
+    assert outcome.manifest["documents"]["kept"] == 8
+    members = list((tmp_path / "out" / "work" / "members").glob("*-shingles"))
+    assert any(path.stat().st_size > 200 for path in members), "none of them met another"
+
+
 def test_digits_make_a_difference_unless_the_recipe_says_otherwise(tmp_path):
     table = [" ".join(f"{word} {n + i}" for i, word in enumerate(text(7, 40).split())) for n in (10, 5000)]
     write_jsonl(tmp_path / "a.jsonl", [{"text": one} for one in table])
