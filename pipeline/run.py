@@ -88,11 +88,13 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
     seen = {unit.corpus: unit for unit in inputs.units if not is_listing(unit)}
     sources = {unit.path: unit.version for unit in seen.values()}
     with _workers(plan, store, workers, options):
-        if not _named_runner(options):
-            starting.import_beam()  # it takes long: the workers import it meanwhile
-            if not active():
-                starting.import_numba()
-        from pipeline import engine, graph
+        from pipeline import engine
+
+        if not _named_runner(options) or engine.address_of(options):
+            starting.import_beam()  # it takes long: workers import the stages meanwhile
+        if not _named_runner(options) and not active():
+            starting.import_numba()
+        from pipeline import graph
         from pipeline.progress import Progress
 
         with Progress(plan, quiet):

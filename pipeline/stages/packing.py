@@ -101,7 +101,10 @@ def read_kept(work: Work, piece: Piece, start: int, stop: int) -> pa.RecordBatch
     """Return row and input_ids of the kept documents `start` to `stop` of a finished piece."""
     batch = pa.ipc.open_stream(work.store.read(piece.files["ids"])).read_next_batch()
     wanted = work.alive(piece)[start:stop]
-    return batch.take(pa.array(np.searchsorted(np.asarray(batch.column("row")), wanted)))
+    places = np.searchsorted(np.asarray(batch.column("row")), wanted)
+    if len(places) and places[-1] - places[0] + 1 == len(places):  # as they lie there, if the mixture dropped none
+        return batch.slice(places[0], len(places))
+    return batch.take(pa.array(places))
 
 
 _GIVEN = ["id", "corpus", "source", "programming_language", "url"]
