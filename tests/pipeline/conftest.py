@@ -21,10 +21,12 @@ class S3:
     folder: str
     environment: dict[str, str]
 
-    def objects(self, below: str = "") -> dict[str, bytes]:
-        """Return what lies below a folder of the test's own: name → content."""
-        root = f"{self.folder.removeprefix('s3://')}/{below}".rstrip("/")
-        return {path.removeprefix(root + "/"): self.files.cat_file(path) for path in self.files.find(root)}
+    def objects(self, below: str = "", *wanted: str) -> dict[str, bytes]:
+        """Return what lies below a folder of the test's own: name → content; of names that begin as wanted, if any is."""
+        root = f"{self.folder.removeprefix('s3://')}/{below}".rstrip("/") + "/"
+        names = [path.removeprefix(root) for path in self.files.find(root)]
+        found = self.files.cat([root + name for name in names if name.startswith(wanted or "")])
+        return {path.removeprefix(root): data for path, data in found.items()}
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,15 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def all_formats(**changes: Any) -> dict[str, Any]:
+def few_books(**changes: Any) -> dict[str, Any]:
+    """Return the recipe of `write_corpora` with two books of nine: each is a unit of work, of some fifty requests."""
     whole = recipe()
+    whole["corpora"]["books"]["read"]["paths"] = ["books/book-0.txt", "books/book-copy.txt"]
+    return whole | changes
+
+
+def all_formats(**changes: Any) -> dict[str, Any]:
+    whole = few_books()
     whole["corpora"]["code"]["read"] = {"format": "code", "paths": "tree.tar.gz"}
     whole["corpora"]["table"] = {"read": {"format": "parquet", "paths": "table.parquet"}}
     whole["corpora"]["crawl"] = {"read": {"format": "warc", "paths": "*.warc.gz"}, "edits": ["main_text"]}
@@ -66,8 +73,7 @@ def without_versions(files: dict[str, bytes]) -> dict[str, Any]:
 
 def remote(s3, below: str = "run") -> dict[str, bytes]:
     """Return the published files of a run on S3 but the report, as `published` does of a folder."""
-    wanted = ("documents/", "ledger/", "rejects/", "shards/", "manifest.json")
-    return {name: data for name, data in s3.objects(below).items() if name.startswith(wanted)}
+    return s3.objects(below, "documents/", "ledger/", "rejects/", "shards/", "manifest.json")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,14 @@ def sources(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     write_all_formats(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def local(sources, tmp_path_factory) -> dict[str, bytes]:
+    """What a run of `few_books` publishes that has seen no S3."""
+    root = tmp_path_factory.mktemp("local") / "run"
+    run(parse(few_books(), base=str(sources)), str(root))
+    return published(root)
 
 
 @pytest.fixture
@@ -91,7 +105,7 @@ def test_a_run_from_s3_to_s3_publishes_what_a_local_run_does(uploaded, sources, 
     assert remote(s3) == published(tmp_path / "to-disk")
     assert without_versions(remote(s3)) == without_versions(published(tmp_path / "local"))
     read = {name: corpus["documents"]["read"] for name, corpus in outcome.manifest["corpora"].items()}
-    assert read == {"web": 60, "books": 9, "code": 6, "table": 20, "crawl": 9}
+    assert read == {"web": 60, "books": 2, "code": 6, "table": 20, "crawl": 9}
 
     before = s3.files.find(f"{s3.folder}/run", detail=True)
     assert run(parse(all_formats(), base=base), f"{s3.folder}/run").already
@@ -104,10 +118,9 @@ def test_a_run_from_s3_to_s3_publishes_what_a_local_run_does(uploaded, sources, 
     assert len(loaded) == outcome.manifest["documents"]["kept"]
 
 
-def test_a_run_from_a_disk_to_s3_publishes_the_same_bytes_with_two_workers(s3, sources, tmp_path):
-    run(parse(recipe(), base=str(sources)), f"{s3.folder}/run", workers=2)
-    run(parse(recipe(), base=str(sources)), str(tmp_path / "run"))
-    assert remote(s3) == published(tmp_path / "run")
+def test_a_run_from_a_disk_to_s3_publishes_the_same_bytes_with_two_workers(s3, sources, local):
+    run(parse(few_books(), base=str(sources)), f"{s3.folder}/run", workers=2)
+    assert remote(s3) == local
 
 
 def test_a_recipe_on_s3_starts_its_paths_there(uploaded, tmp_path, capsys):
@@ -136,16 +149,14 @@ def test_a_recipe_on_s3_starts_its_paths_there(uploaded, tmp_path, capsys):
     assert "no such file" in found
 
 
-def test_a_tokenizer_is_taken_from_s3(uploaded, tmp_path):
-    s3 = uploaded
-    run(parse(all_formats(), base=f"{s3.folder}/sources"), f"{s3.folder}/first")
-    s3.files.cp_file(f"{s3.folder}/first/shards/tokenizer.json", f"{s3.folder}/sources/given.json")
-    again = all_formats(shards={"tokenizer": "path:given.json"})
-    run(parse(again, base=f"{s3.folder}/sources"), f"{s3.folder}/run")
-    given = s3.files.cat_file(f"{s3.folder}/sources/given.json")
+def test_a_tokenizer_is_taken_from_s3(s3, sources, local):
+    given = local["shards/tokenizer.json"]
+    s3.files.pipe_file(f"{s3.folder}/given.json", given)
+    one = {"corpora": {"table": {"read": {"format": "parquet", "paths": f"{sources}/table.parquet"}}}}
+    run(parse({**one, "shards": {"tokenizer": "path:given.json"}}, base=s3.folder), f"{s3.folder}/run")
     assert s3.files.cat_file(f"{s3.folder}/run/shards/tokenizer.json") == given
-    with pytest.raises(RecipeError, match=r"sources/none\.json: no such file"):
-        parse(all_formats(shards={"tokenizer": "path:none.json"}), base=f"{s3.folder}/sources")
+    with pytest.raises(RecipeError, match=r"none\.json: no such file"):
+        parse({**one, "shards": {"tokenizer": "path:none.json"}}, base=s3.folder)
 
 
 def test_a_source_on_s3_that_changed_is_read_again(s3, tmp_path):
@@ -157,8 +168,8 @@ def test_a_source_on_s3_that_changed_is_read_again(s3, tmp_path):
         assert (outcome.already, outcome.manifest["documents"]["read"]) == (False, count)
 
 
-def test_a_write_that_is_cut_publishes_nothing_and_the_rerun_gives_the_same_bytes(s3, sources, tmp_path):
-    one = parse(recipe(), base=str(sources))
+def test_a_write_that_is_cut_publishes_nothing_and_the_rerun_gives_the_same_bytes(s3, sources, local):
+    one = parse(few_books(), base=str(sources))
     always = 10**6
     s3.proxy.faults.append((b"PUT /" + s3.folder.removeprefix("s3://").encode() + b"/run/shards/", 0, "cut"))
     s3.proxy.faults.append((b"run/work/shards/", always, "cut"))
@@ -170,16 +181,15 @@ def test_a_write_that_is_cut_publishes_nothing_and_the_rerun_gives_the_same_byte
     assert not [name for name in left if name.startswith(("shards/", "work/shards/", "manifest.json"))]
     s3.proxy.faults.clear()
     run(one, f"{s3.folder}/run")
-    run(one, str(tmp_path / "run"))
-    assert remote(s3) == published(tmp_path / "run")
+    assert remote(s3) == local
     after = s3.objects("run")
     assert {name: after[name] for name in left if name.startswith("work/")} == {
         name: data for name, data in left.items() if name.startswith("work/")
     }
 
 
-def test_a_few_cuts_and_busy_answers_are_waited_out(s3, sources, tmp_path):
-    one = parse(recipe(), base=str(sources))
+def test_a_few_cuts_and_busy_answers_are_waited_out(s3, sources, local):
+    one = parse(few_books(), base=str(sources))
     root = s3.folder.removeprefix("s3://").encode() + b"/run/"
     kinds: list[tuple[bytes, str | int]] = [
         (b"PUT /" + root + b"work/read/", "cut"),
@@ -190,8 +200,7 @@ def test_a_few_cuts_and_busy_answers_are_waited_out(s3, sources, tmp_path):
     s3.proxy.faults += [(kind, 1, fault) for kind, fault in kinds]
     run(one, f"{s3.folder}/run")
     assert len(s3.proxy.met) == len(kinds)
-    run(one, str(tmp_path / "run"))
-    assert remote(s3) == published(tmp_path / "run")
+    assert remote(s3) == local
 
 
 @pytest.mark.parametrize(("request_line", "status"), [(b"GET /", 503), (b"PUT /", 500), (b"HEAD /", 403)])
