@@ -95,7 +95,8 @@ def test_a_stage_that_fails_is_told_in_one_line(local_cluster, tmp_path):
         )
 
 
-def test_an_address_that_is_none_or_where_no_scheduler_is_says_so(tmp_path, capsys):
+def test_an_address_that_is_none_or_where_no_scheduler_is_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.engine.CONNECT_SECONDS", 1)
     with pytest.raises(EngineError, match=r"give dask://HOST:PORT"):
         options_of("dask:8786")
     write_jsonl(tmp_path / "a.jsonl", documents(3))
