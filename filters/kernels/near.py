@@ -12,7 +12,7 @@ from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import load64, set_bits
 
 CANDIDATES = 512
-"""Of the kept members that share one band hash, this many are compared with a new one: those kept last.
+"""Kept members with which a new one is compared: first those that share its rarest band hash, of each those kept last.
 
 A hash that more distinct documents share is that of boilerplate, not of a text; without a bound such a hash would cost
 the square of their number. What is removed is verified all the same, and what is kept stays kept when walked again.
@@ -104,8 +104,9 @@ def walk(
         room *= 2
     mask = np.uint64(room - 1)
     keys, heads = np.zeros(room, np.uint64), np.full(room, -1, np.int32)  # band hash → the member kept last
+    sharing = np.zeros(room, np.int32)  # kept members that have it
     before = np.full((count, rows), -1, np.int32)  # band, member → the one of the same hash that was kept before it
-    slots = np.empty(count, np.uint64)
+    slots, turn = np.empty(count, np.uint64), np.empty(count, np.int64)
     parities = np.empty((rows, PARITY_WORDS), np.uint64)
     for row in range(rows):
         if first[row] != row:
@@ -124,12 +125,21 @@ def walk(
             while heads[slot] >= 0 and keys[slot] != key:
                 slot = (slot + _ONE) & mask
             slots[band] = slot
-            following, left = heads[slot], 0 if fixed[row] else CANDIDATES
+            place = band
+            while place > 0 and sharing[slots[turn[place - 1]]] > sharing[slot]:
+                turn[place] = turn[place - 1]
+                place -= 1
+            turn[place] = band
+        left = 0 if fixed[row] else CANDIDATES
+        for place in range(count):
+            band = int(turn[place])
+            following = heads[slots[band]]
             while following >= 0 and left > 0:
-                candidate, following, left = following, before[band, following], left - 1
+                candidate, following = following, before[band, following]
                 if seen_by[candidate] == row:
                     continue
                 seen_by[candidate] = row
+                left -= 1
                 found = similarity(address, size, parities, row, candidate, bar)
                 if found > bar or (found == bar and (best < 0 or candidate < best)):
                     best, bar = candidate, found
@@ -142,4 +152,5 @@ def walk(
                 slot = (slot + _ONE) & mask  # another band of this row has taken the free slot meanwhile
             before[band, row] = heads[slot]
             keys[slot], heads[slot] = bands[row, band], row
+            sharing[slot] += 1
     return survivor, best_of
