@@ -23,7 +23,7 @@ from pipeline.store import Store
 PERMUTATIONS = LANES
 
 
-def best(run: Callable[[], object], rounds: int = 4) -> float:
+def best(run: Callable[[], object], rounds: int = 20) -> float:
     """Return the CPU seconds of the best of some rounds."""
     seconds = []
     for _ in range(rounds):
