@@ -5,8 +5,8 @@
 The corpus is generated: 3.5 KB of Zipf-distributed words a document, seeded, one in ten a near copy of another. A
 scheduler and workers with one thread each are started for every measurement and have run a small recipe before; the better
 of two runs counts. Target: `two_workers_vs_one` ≥ 1.6 on a machine of two idle cores; on a busy one the CPU seconds say
-more than the wall time. Some seconds are one
-worker's alone and the same for any corpus above 24 MB (the graph, the tokenizer): of 60,000 documents the ratio is 1.5.
+more than the wall time. Some seconds are one worker's alone and the same for any corpus above 24 MB (the graph, the
+tokenizer): of 60,000 documents the ratio is 1.5.
 """
 
 from __future__ import annotations
