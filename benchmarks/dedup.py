@@ -35,7 +35,7 @@ PARTS = ("signatures", "speed", "quality", "adversarial")
 Figures = dict[str, float]
 
 
-def cleared(target: Path) -> Path:
+def clear(target: Path) -> None:
     """Make room for another run in this folder: what lies there is emptied and put aside, to be removed at the end.
 
     For some minutes after files were removed, ext4 without a journal looks long for a number for each new one.
@@ -45,11 +45,10 @@ def cleared(target: Path) -> Path:
             os.truncate(path, 0)
     if target.exists():
         target.rename(tempfile.mkdtemp(prefix="done-", dir=target.parent))
-    return target
 
 
 def ours(source: Path, target: Path, *options: str) -> Spent:
-    cleared(target)
+    clear(target)
     return spend([sys.executable, "-m", "neardup.ours", str(source), str(target), *options])
 
 
@@ -64,7 +63,7 @@ def peer(name: str) -> str | None:
 
 def datatrove(source: Path, target: Path, workers: int = 1) -> Spent | None:
     python = peer("datatrove")
-    cleared(target)
+    clear(target)
     script = str(HERE / "neardup" / "with_datatrove.py")
     return spend([python, script, str(source), str(target), str(workers)]) if python else None
 
@@ -253,6 +252,8 @@ def main() -> None:
             for name, value in found:
                 figures[name] = value
                 print(f"{name:56} {value:16,.{0 if abs(value) >= 100 or value == int(value) else 4}f}", flush=True)
+        for done in scratch.glob("done-*"):
+            shutil.rmtree(done)
     if options.json:
         print(json.dumps({name: round(value, 5) if math.isfinite(value) else None for name, value in figures.items()}))
 
