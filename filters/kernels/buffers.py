@@ -27,20 +27,20 @@ def buffers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     if text.type != pa.large_string():
         raise TypeError(f"text must be a string or large_string array, not {text.type}")
     if len(text) == 0:
-        return _readonly(np.zeros(1, np.int64)), _readonly(np.zeros(PADDING, np.uint8))
+        return readonly(np.zeros(1, np.int64)), readonly(np.zeros(PADDING, np.uint8))
     _, offset_buffer, data_buffer = text.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64, len(text) + 1, text.offset * 8)
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
     end = int(offsets[-1])
     if len(data) - end >= PADDING:
-        return _readonly(offsets), _readonly(data)
+        return readonly(offsets), readonly(data)
     start = int(offsets[0])
     padded = np.zeros(end - start + PADDING, np.uint8)
     padded[: end - start] = data[start:end]
-    return _readonly(offsets - start), _readonly(padded)
+    return readonly(offsets - start), readonly(padded)
 
 
-def _readonly(array: np.ndarray) -> np.ndarray:
+def readonly(array: np.ndarray) -> np.ndarray:
     """Forbid writing, as for Arrow's own memory: to numba that is another type, and a kernel would be compiled twice."""
     array.flags.writeable = False
     return array

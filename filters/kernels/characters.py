@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from filters.kernels.buffers import JIT
+from filters.kernels.buffers import JIT, readonly
 from filters.kernels.intrinsics import continuation_mask, set_bits
 
 
@@ -20,7 +20,7 @@ def characters(text: pa.Array) -> np.ndarray:
     if len(text) == 0 or data_buffer is None:
         return np.zeros(len(text), np.int32)
     offsets = np.frombuffer(offset_buffer, np.int64, len(text) + 1, text.offset * 8)
-    return _characters(offsets, np.frombuffer(data_buffer, np.uint8))
+    return _characters(readonly(offsets), readonly(np.frombuffer(data_buffer, np.uint8)))
 
 
 @njit(**JIT)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters.kernels import characters as kernel
 from filters.kernels.characters import characters
 
 
@@ -22,3 +23,15 @@ def test_characters_are_those_of_python(texts, start):
 def test_other_arrays_are_refused():
     with pytest.raises(TypeError, match="not int64"):
         characters(pa.array([1]))
+
+
+def test_the_kernel_is_compiled_once_for_memory_that_may_be_written_and_that_may_not():
+    built = pa.array(["a", "é"], pa.large_string())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema({"text": built.type})) as stream:
+        stream.write_batch(pa.record_batch({"text": built}))
+    read = pa.ipc.open_stream(sink.getvalue().to_pybytes()).read_next_batch().column("text")
+    assert built.buffers()[2].is_mutable != read.buffers()[2].is_mutable
+    for text in (built, read):
+        assert characters(text).tolist() == [1, 1]
+    assert len(kernel._characters.signatures) == 1
