@@ -72,7 +72,7 @@ def prepared(options: Sequence[str], root: str, sources: Mapping[str, str]) -> I
         wrong = [f"{worker}: {_said(answer)}" for worker, answer in sorted(asked.items()) if answer]
         if wrong:
             raise EngineError("\n".join(wrong))
-        with _translated(min(MOST_GROUPS, GROUPS_PER_THREAD * threads)):
+        with translated(min(MOST_GROUPS, GROUPS_PER_THREAD * threads), root):
             yield
     finally:
         client.close()
@@ -103,12 +103,13 @@ def _said(answer: object) -> str:
 
 
 @contextmanager
-def _translated(partitions: int) -> Iterator[None]:
+def translated(partitions: int, root: str) -> Iterator[None]:
     """Let Beam's DaskRunner make few tasks of our graphs: one for each GroupByKey, and one for each partition of what follows.
 
     By itself it asks each partition for its share of every other, gives a GroupByKey as many partitions as it is given (one
     for a Create of one element, the sum for a Flatten, so that ours would start with one and end with thousands), and puts
     windows on each message, in tasks of their own, and takes them off. A small run of two workers took seconds for that.
+    Tasks of one name are one task to a scheduler, whoever sent them: ours are named after the run folder, `root`, as well.
     """
     from apache_beam.runners.dask import transform_evaluator as dask
     from apache_beam.transforms.core import GroupByKey as BeamGroupByKey
@@ -129,7 +130,7 @@ def _translated(partitions: int) -> Iterator[None]:
             function = self.transform.fn
             if isinstance(function, BeamGroupByKey.ReifyWindows):
                 return input_bag
-            name = f"{type(function).__name__}-{tokenize(input_bag.name, self.applied.full_label)}"
+            name = f"{type(function).__name__}-{tokenize(input_bag.name, self.applied.full_label, root)}"
             tasks = {(name, index): (do, function, (input_bag.name, index)) for index in range(input_bag.npartitions)}
             made = bag(name, tasks, input_bag.npartitions, [input_bag])
             made.to_one = isinstance(function, ToOne)

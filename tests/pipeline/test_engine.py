@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.engine import group
+from pipeline.engine import group, translated
 
 pytest.importorskip("distributed", reason="needs the extra [dask]")
 
@@ -29,3 +29,29 @@ def test_no_partition_has_two_groups_more_than_another_whatever_order_parts_come
     assert max(sizes) - min(sizes) <= 1
     keys = [[key for key, _ in partition] for partition in group(parts, partitions)]
     assert keys == [[key for key, _ in partition] for partition in group(parts[::-1], partitions)]
+
+
+def tasks(root: str) -> set[object]:
+    """Return the names of the tasks that a small graph has in a run that goes to `root`."""
+    import apache_beam as beam
+    import dask
+    from apache_beam.runners.dask.dask_runner import DaskRunner
+    from apache_beam.runners.dask.overrides import dask_overrides
+
+    from pipeline.graph import ToOne
+
+    pipeline = beam.Pipeline()
+    listed = pipeline | beam.Create([(0, b"a"), (1, b"b")], reshuffle=False)
+    listed | "one" >> beam.ParDo(ToOne()) | beam.GroupByKey() | "other" >> beam.ParDo(ToOne())
+    pipeline.replace_all(dask_overrides())
+    visitor = DaskRunner.to_dask_bag_visitor({"partition_size": 1})
+    with translated(3, root):
+        pipeline.visit(visitor)
+        (last,) = dask.optimize(list(visitor.bags.values())[-1])
+    return set(last.dask)
+
+
+def test_two_runs_of_one_recipe_share_no_task_and_a_run_that_is_taken_up_names_them_as_before():
+    assert len(tasks("s3://runs/one")) == 3  # of each element, and of their group together with what follows
+    assert not tasks("s3://runs/one") & tasks("s3://runs/other")
+    assert tasks("s3://runs/one") == tasks("s3://runs/one")
