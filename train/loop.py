@@ -105,9 +105,12 @@ def train(
     replaced = [] if resume else checkpoints(out)
     with ranks.together():
         begun = done = _resume(out, decoder, moves, identity, ranks) if resume else 0
-        if replaced and ranks.is_first and not (out / EARLIER).exists():
-            (out / METRICS).touch()
-            (out / METRICS).rename(out / EARLIER)
+        if ranks.is_first and not resume:
+            if not replaced:
+                (out / EARLIER).unlink(missing_ok=True)  # of checkpoints that are gone
+            elif not (out / EARLIER).exists():
+                (out / METRICS).touch()
+                (out / METRICS).rename(out / EARLIER)
     kept = "the first new checkpoint replaces it; another --out would keep it"
     notes = [f"{last} is of an earlier run: {kept}" for last in replaced[-1:]]
     for place, corpora in data.exhausted:
@@ -143,7 +146,7 @@ def train(
                 for old in replaced if ranks.is_first else []:
                     shutil.rmtree(old)
                 if replaced and ranks.is_first:
-                    (out / EARLIER).unlink()
+                    (out / EARLIER).unlink(missing_ok=True)
                 replaced = []
                 save_checkpoint(out, done, decoder, moves, identity, ranks)
     if ranks.count > 1 and ranks.is_first and done == settings.steps:  # whole again, from what all have written

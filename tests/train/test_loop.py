@@ -194,6 +194,15 @@ def test_an_earlier_runs_checkpoint_is_not_gone_on_from_unasked(
     assert train(shards, tmp_path, make_config(steps=2), seed=1, resume=True, quiet=True).steps == 2
 
 
+def test_a_run_is_gone_on_from_whatever_was_left_of_an_earlier_one_without_checkpoints(
+    shards: Shards, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """One that began anew was killed when it had removed the earlier one's checkpoints and not yet written its own."""
+    (tmp_path / "earlier-metrics.jsonl").write_text("{}\n")
+    train(shards, tmp_path, make_config(steps=2), seed=1, quiet=True)
+    assert train(shards, tmp_path, make_config(steps=2), seed=1, resume=True, quiet=True).steps == 2
+
+
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_writes_a_checkpoint_and_leaves(
     asked: signal.Signals, shards: Shards, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
