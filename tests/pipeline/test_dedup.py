@@ -212,3 +212,17 @@ def test_a_hash_that_everybody_shares_costs_no_square_and_spoils_no_law():
     removed = walk(members, 0.8)
     assert (removed.node.tolist(), removed.survivor.tolist()) == ([close], [0])
     assert len(walk(take(members, np.delete(np.arange(count), close)), 0.8).node) == 0
+
+
+def test_a_copy_that_shares_a_rare_hash_is_found_behind_any_number_that_share_common_ones():
+    """Four hashes that all members have come first, and the copied one was kept more than CANDIDATES before its copy."""
+    random = np.random.default_rng(4)
+    count, size = near.CANDIDATES + 100, 20
+    bands = random.integers(0, 1 << 63, (count, 6), dtype=np.uint64)
+    bands[:, :4] = [11, 12, 13, 14]
+    numbers = np.sort(random.integers(0, 1 << 63, (count, size), dtype=np.uint64), axis=1)
+    numbers[-1], bands[-1, 5] = numbers[3], bands[3, 5]
+    first, address = np.arange(count), numbers.ctypes.data + 8 * size * np.arange(count)
+    survivor, similarity = near.walk(first, np.zeros(count, np.int8), bands, address, np.full(count, size), 0.8)
+    assert np.flatnonzero(survivor >= 0).tolist() == [count - 1]
+    assert (survivor[-1], similarity[-1]) == (3, 1)
