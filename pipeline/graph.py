@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,6 +22,7 @@ from pipeline.workers import Calls, active
 
 Message = tuple[int, bytes]
 Messages = tuple[int, Iterable[bytes]]
+OptionsT = TypeVar("OptionsT", bound=PipelineOptions)
 
 
 class Stage(beam.DoFn):
@@ -60,6 +62,20 @@ class ToOne(beam.DoFn):
 
     def process(self, element: Message) -> Iterator[Message]:
         yield 0, element[1]
+
+
+class Options(PipelineOptions):
+    """Options of Beam, each view of them made once: Beam asks for five a transform, and parses all of them for each."""
+
+    def view_as(self, cls: type[OptionsT]) -> OptionsT:
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        view: OptionsT = views[cls]
+        return view
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_views"}
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, lists: Lists) -> None:
@@ -150,7 +166,7 @@ def run(plan: Plan, lists: Lists, options: list[str]) -> None:
         given += ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
     if "--save_main_session" not in given:
         given.append("--no_save_main_session")
-    pipeline = beam.Pipeline(options=PipelineOptions(given))
+    pipeline = beam.Pipeline(options=Options(given))
     build(pipeline, plan, lists)
     result = pipeline.run()
     try:

@@ -60,6 +60,17 @@ def import_beam() -> None:
         import apache_beam  # noqa: F401
         from apache_beam.runners.portability import fn_api_runner  # noqa: F401
     _remember_arguments()
+    _end_bundles_soon()
+
+
+def _end_bundles_soon() -> None:
+    """Let Beam look every 2 ms what a bundle is at, not every 200: a bundle does not end before it has looked once more.
+
+    So each stage ended a tenth of a second late, and the stages that hear all pieces, and their workers, waited for it.
+    """
+    from apache_beam.runners.worker.statesampler import StateSampler
+
+    StateSampler.__init__.__defaults__ = (2,)
 
 
 def _remember_arguments() -> None:

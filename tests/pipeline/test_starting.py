@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -102,6 +103,34 @@ for one in (One().process, One().process, One.process):
     print(core.get_function_args_defaults(one)[0])
 """
     assert said(script).split("\n") == ["['element', 'more']"] * 2 + ["['self', 'element', 'more']"]
+
+
+def test_beam_does_not_wait_long_for_the_end_of_a_bundle():
+    """It waits until the thread that samples what a bundle is at has slept for the last time."""
+    script = """
+from pipeline.starting import import_beam
+import_beam()
+from apache_beam.runners.worker.statesampler import StateSampler
+from apache_beam.utils.counters import CounterFactory
+print(StateSampler("one", CounterFactory()).sampling_period_ms)
+"""
+    assert said(script) == "2"
+
+
+def test_views_of_options_are_made_once_and_share_what_is_set():
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+    from pipeline.graph import Options
+
+    given = ["--runner=FnApiRunner", "--direct_num_workers=3"]
+    options = Options(given)
+    assert options.view_as(DirectOptions) is options.view_as(DirectOptions)
+    for one in (options, copy.deepcopy(options)):
+        one.view_as(DirectOptions).direct_num_workers += 1
+        assert one.view_as(StandardOptions).view_as(DirectOptions).direct_num_workers == 4
+        assert one.get_all_options() == {**PipelineOptions(given).get_all_options(), "direct_num_workers": 4}
+        one.view_as(DirectOptions).direct_num_workers = 3
+    assert "_views" not in options.__getstate__()
 
 
 def test_to_plan_does_not_import_what_stages_compile(tmp_path):
