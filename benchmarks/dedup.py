@@ -41,7 +41,7 @@ def clear(target: Path) -> None:
     For some minutes after files were removed, ext4 without a journal looks long for a number for each new one.
     """
     for path in target.rglob("*"):
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             os.truncate(path, 0)
     if target.exists():
         target.rename(tempfile.mkdtemp(prefix="done-", dir=target.parent))

@@ -143,6 +143,9 @@ def _leave_when_interrupted() -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from pipeline import starting
+
+    starting.start()  # before numpy is imported
+
     from pipeline.engine import EngineError, options_of
     from pipeline.manifest import RunError
     from pipeline.recipe import load
@@ -156,7 +159,8 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         options = [*(options_of(arguments.engine) if arguments.engine else []), *arguments.options]
         recipe = load(arguments.recipe)
-        starting.start(plugins=bool(recipe.plugins))
+        if not recipe.plugins:
+            starting.do_without_pandas()
         outcome = run(recipe, arguments.out, arguments.workers, options, arguments.quiet)
     except (EngineError, RecipeError, RunError) as error:
         return fail(str(error))

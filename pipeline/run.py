@@ -91,7 +91,7 @@ def run(recipe: Recipe, out: str, workers: int = 1, options: Sequence[str] = (),
         from pipeline import engine
 
         if not _named_runner(options) or engine.address_of(options):
-            starting.import_beam()  # it takes long: workers import the stages meanwhile
+            starting.import_beam(options)  # it takes long: workers import the stages meanwhile
         if not _named_runner(options) and not active():
             starting.import_numba()
         from pipeline import graph

@@ -11,38 +11,37 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 STEPS = (50_000, 20, 20)
 """Objects, and rounds, after which garbage is looked for. Python's own first step, 700, is passed 2,000 times by imports."""
 UNUSED = ("pandas", "pymongo", "bson", "boto3", "dill", "apache_beam.io.gcp")
 """What Beam imports where it is there, for readers, types and picklers of its own that no graph of ours has."""
+OURS = ("filters", "pipeline", "samplers", "loader")
+"""Packages that have kernels."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-LATE = ("httplib2", "proto")
-"""What Beam imports and uses only for clouds and for types of its own: it is loaded when something in it is asked for."""
 
 
-def start(plugins: bool = True) -> None:
+def start() -> None:
     """Look for garbage in larger steps from now on, and not when the process ends; keep to one core.
 
     To be called before numpy is imported, which else starts a thread for every core: each spins while it waits, and the
-    cores are the other workers'. Where no `plugins` will run, pyarrow works without pandas, which it would import for the
-    first array that it makes.
+    cores are the other workers'.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _keep_memory()
     gc.set_threshold(*STEPS)
     atexit.register(gc.freeze)
-    if not plugins:
-        with _without("pandas"):
-            import pyarrow
 
-            pyarrow.array([0])  # it looks for pandas once
+
+def do_without_pandas() -> None:
+    """Let pyarrow work without pandas, which it would import for the first array that it makes. Plugins may want it."""
+    with _without("pandas"):
+        import pyarrow
+
+        pyarrow.array([0])  # it looks for pandas once
 
 
 def _keep_memory() -> None:
@@ -53,10 +52,12 @@ def _keep_memory() -> None:
         set_option(_M_MMAP_THRESHOLD, 1 << 25)  # the most that it takes
 
 
-def import_beam() -> None:
-    """Import Beam without what its embedded runner does not use, unless the process has that already."""
-    _come_late(*LATE)
-    with _without(*UNUSED):
+def import_beam(options: Sequence[str] = ()) -> None:
+    """Import Beam without what its embedded runner does not use, unless the process has it already or an option names it.
+
+    Beam looks once what there is: a process that has imported it so does not reach Google's storage through it later.
+    """
+    with _without(*(name for name in UNUSED if not any(name in option for option in options))):
         import apache_beam  # noqa: F401
         from apache_beam.runners.portability import fn_api_runner  # noqa: F401
     _remember_arguments()
@@ -106,11 +107,15 @@ def import_numba() -> None:
 
 
 def _load_kernels_alone() -> None:
-    """Let numba load a compiled kernel without all that compiling needs, which it sets up when it compiles."""
+    """Let numba load a compiled kernel of ours without all that compiling needs, which it sets up when it compiles."""
     from numba.core.caching import Cache
     from numba.core.runtime import rtsys
 
+    load_with_compiler = Cache.load_overload
+
     def load_overload(cache: Any, signature: Any, context: Any) -> Any:
+        if cache._py_func.__module__.partition(".")[0] not in OURS:
+            return load_with_compiler(cache, signature, context)  # a ufunc's asks the compiler what operators it has
         rtsys.initialize(context)
         with cache._guard_against_spurious_io_errors():
             return cache._load_overload(signature, context)
@@ -138,18 +143,3 @@ def _without(*packages: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(absent)
-
-
-class _Late(ModuleType):
-    """Stands for a package that is imported when something in it is first asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
-
-
-def _come_late(*packages: str) -> None:
-    for name in packages:
-        if name not in sys.modules and find_spec(name):
-            sys.modules[name] = _Late(name)

@@ -247,7 +247,9 @@ def _import_everything(plugins: bool, modules: Sequence[str]) -> None:
     """Import what workers need, and load the kernels that every run calls, so that they share it."""
     from pipeline import starting
 
-    starting.start(plugins)
+    starting.start()
+    if not plugins:
+        starting.do_without_pandas()
     starting.import_numba()
     import pyarrow as pa
 

@@ -50,7 +50,8 @@ def main() -> None:
     options = arguments.parse_args()
     several = options.workers > 1 and not options.bare
     with Workers(options.workers, plugins=False, modules=["neardup.stages"]) if several else nullcontext():
-        starting.start(plugins=False)
+        starting.start()
+        starting.do_without_pandas()
         run(options.input, options.output, options.bare, several)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.starting import LATE, UNUSED
+from pipeline.starting import UNUSED
 
 pytest.importorskip("pandas")
 
@@ -39,16 +39,36 @@ import apache_beam.io.gcp
     assert said(script).split("\n") == ["[]", "3"]
 
 
-def test_what_beam_loads_late_is_there_when_it_is_asked_for():
-    script = f"""
-from pipeline.starting import import_beam
-import_beam()
+def test_beam_comes_with_what_an_option_names():
+    script = """
 import sys
-print([name for name in {LATE} if type(sys.modules[name]).__name__ != "_Late"], "pyparsing" in sys.modules)
-import httplib2, proto
-print(httplib2.Http.__name__, proto.Message.__name__, "pyparsing" in sys.modules)
+from pipeline.starting import import_beam
+import_beam(["--pickle_library=dill"])
+from apache_beam.internal import dill_pickler
+print("dill" in sys.modules, "pandas" in sys.modules)
 """
-    assert said(script).split("\n") == ["[] False", "Http Message True"]
+    assert said(script) == "True False"
+
+
+def test_a_ufunc_of_a_plugin_is_loaded_from_its_cache(tmp_path):
+    """numba asks the compiler for the operators of a ufunc, which a kernel of ours can do without."""
+    (tmp_path / "ufuncs.py").write_text(
+        "import numba\n@numba.vectorize(['float64(float64)'], cache=True)\ndef squared(x): return x ** 2\n"
+    )
+    script = "from pipeline.starting import import_numba\nimport_numba()\nimport ufuncs\nprint(ufuncs.squared(3.0))"
+    for _ in ("compiled", "loaded"):
+        assert said(script, tmp_path) == "9.0"
+    assert list(tmp_path.glob("__pycache__/*.nbc"))
+
+
+def test_a_command_starts_before_it_imports_numpy(tmp_path):
+    script = """
+import sys
+from pipeline import cli, starting
+starting.start = lambda: print("numpy" in sys.modules)
+cli.main(["run", "no.yaml", "--out", "out"])
+"""
+    assert said(script, tmp_path) == "False"
 
 
 def test_a_process_of_a_run_keeps_to_one_core():
