@@ -134,6 +134,7 @@ ADVERSARIAL: dict[str, Callable[[np.ndarray, pa.Array], pa.Array]] = {
     "one_shingle_in_all": _one_shingle,
     "one_band_in_all": _template(0.876),  # pages 78 % alike: nearly every pair has a band in common, and stays
     "half_a_template": _template(0.667),
+    "all_at_the_threshold": _template(0.889),
     "half_of_all_in_one_cluster": _half_of_all,
     "no_shingles": _no_shingles,
     "all_identical": _identical,

@@ -11,11 +11,18 @@ from numba import njit
 from filters.kernels.buffers import JIT
 from filters.kernels.intrinsics import load64, set_bits
 
-CANDIDATES = 512
+CANDIDATES = 1024
 """Kept members with which a new one is compared: first those that share its rarest band hash, of each those kept last.
 
 A hash that more distinct documents share is that of boilerplate, not of a text; without a bound such a hash would cost
 the square of their number. What is removed is verified all the same, and what is kept stays kept when walked again.
+"""
+
+COUNTED = 16
+"""Of those, so many have their shingles compared, first the ones that parities show to be most alike.
+
+Those decide, but where pages of one template are all about as alike as the threshold: 10,000 such pages cost twenty times
+what others do when all their shingles are compared, and twice as much so.
 """
 
 PARITY_WORDS = 64
@@ -63,15 +70,21 @@ def note_parities(address: int, size: int, parities: np.ndarray) -> None:
 
 
 @njit(**JIT)
-def similarity(address: np.ndarray, size: np.ndarray, parities: np.ndarray, one: int, other: int, bar: float) -> float:
-    """Return the Jaccard similarity of two rows' sorted sets if it is at least `bar`, else -1."""
-    both = size[one] + size[other]
-    least = np.int64(bar / (1.0 + bar) * both)  # rounded down: what this lets pass is measured below
+def most_alike(size: np.ndarray, parities: np.ndarray, one: int, other: int) -> float:
+    """Return what the Jaccard similarity of two rows' sets is at most, as their parities show."""
     differing = 0
     for word in range(PARITY_WORDS):
         differing += set_bits(parities[one, word] ^ parities[other, word])
-    if differing > both - 2 * least:
-        return -1.0
+    both = size[one] + size[other]
+    shared = min((both - differing) >> 1, size[one], size[other])
+    return shared / (both - shared)
+
+
+@njit(**JIT)
+def similarity(address: np.ndarray, size: np.ndarray, one: int, other: int, bar: float) -> float:
+    """Return the Jaccard similarity of two rows' sorted sets if it is at least `bar`, else -1."""
+    both = size[one] + size[other]
+    least = np.int64(bar / (1.0 + bar) * both)  # rounded down: what this lets pass is measured below
     shared = count_shared(
         address[one], address[one] + 8 * size[one], address[other], address[other] + 8 * size[other], least
     )
@@ -108,6 +121,7 @@ def walk(
     before = np.full((count, rows), -1, np.int32)  # band, member → the one of the same hash that was kept before it
     slots, turn = np.empty(count, np.uint64), np.empty(count, np.int64)
     parities = np.empty((rows, PARITY_WORDS), np.uint64)
+    hopeful, at_most = np.empty(CANDIDATES, np.int64), np.empty(CANDIDATES, np.float64)
     for row in range(rows):
         if first[row] != row:
             if fixed[row]:
@@ -130,7 +144,7 @@ def walk(
                 turn[place] = turn[place - 1]
                 place -= 1
             turn[place] = band
-        left = 0 if fixed[row] else CANDIDATES
+        left, hopes = 0 if fixed[row] else CANDIDATES, 0
         for place in range(count):
             band = int(turn[place])
             following = heads[slots[band]]
@@ -140,9 +154,19 @@ def walk(
                     continue
                 seen_by[candidate] = row
                 left -= 1
-                found = similarity(address, size, parities, row, candidate, bar)
-                if found > bar or (found == bar and (best < 0 or candidate < best)):
-                    best, bar = candidate, found
+                hopeful[hopes], at_most[hopes] = candidate, most_alike(size, parities, row, candidate)
+                if at_most[hopes] >= threshold:
+                    hopes += 1
+        for _ in range(min(hopes, COUNTED)):
+            hope = np.argmax(at_most[:hopes])
+            candidate = hopeful[hope]
+            if at_most[hope] < bar:
+                break
+            found = similarity(address, size, row, candidate, bar)
+            if found > bar or (found == bar and (best < 0 or candidate < best)):
+                best, bar = candidate, found
+            hopes -= 1
+            hopeful[hope], at_most[hope] = hopeful[hopes], at_most[hopes]
         if best >= 0:
             survivor[row], best_of[row] = best, bar
             continue
