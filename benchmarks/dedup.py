@@ -8,7 +8,8 @@
 
 Every contender is a process of its own that reads Parquet files and writes the kept documents to others. CPU seconds are
 user and system time of it and of all that it starts, imports included. Memory is the most of the whole tree, shared pages
-counted once. Seconds on the clock, so `two_cores_vs_one`, mean something only on an idle machine.
+counted once. What one process and two take is the median of `--rounds`. Seconds on the clock, so `two_cores_vs_one`, mean
+something only on an idle machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import math
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -68,6 +70,15 @@ def datatrove(source: Path, target: Path, workers: int = 1) -> Spent | None:
     return spend([python, script, str(source), str(target), str(workers)]) if python else None
 
 
+def middle(runs: list[Spent]) -> Spent:
+    """Return the median of the times that the same run took, and the most of its memory."""
+    return Spent(
+        **{name: statistics.median([getattr(run, name) for run in runs]) for name in ("cpu_seconds", "seconds")},
+        **{name: max(getattr(run, name) for run in runs) for name in ("peak_bytes", "processes")},
+        output=runs[-1].output,
+    )
+
+
 def texts_of(folder: Path) -> dict[int, str]:
     tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
     return {int(row["id"]): row["text"] for table in tables for row in table.to_pylist()}
@@ -115,9 +126,18 @@ def speed(scratch: Path, options: argparse.Namespace) -> Figures:
     for size in sizes:
         runs.append(ours(corpus.write_generated(scratch / str(size), size), scratch / "run"))
         print(f"{size:9,} documents: {runs[-1].cpu_seconds:.1f} CPU-s, {runs[-1].peak_bytes / 1e6:,.0f} MB", flush=True)
-    source, one = scratch / str(count), runs[-1]
+    source = scratch / str(count)
     held, linked = inside.clustering_state(scratch / "run", count)
-    two = ours(source, scratch / "run", "--workers", "2")
+    ones, twos = [runs[-1]], []
+    for last in range(options.rounds):  # in turn: a machine that others use is faster now and slower then
+        twos.append(ours(source, scratch / "run", "--workers", "2"))
+        if last < options.rounds - 1:
+            ones.append(ours(source, scratch / "run"))
+    one, two = middle(ones), middle(twos)
+    print(
+        "seconds of one process and of two: "
+        + ", ".join(f"{a.seconds:.1f} {b.seconds:.1f}" for a, b in zip(ones, twos, strict=True))
+    )
     bare = ours(source, scratch / "run", "--bare")
     stages = json.loads(next(line for line in bare.output.splitlines() if line.startswith("{")))
     print("bare loop, CPU-s by stage: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items()))
@@ -229,13 +249,16 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     arguments.add_argument("--documents", type=int, default=10_000, metavar="N", help="at least 1,000")
     arguments.add_argument("--peer-documents", type=int, default=3000, metavar="N", help="that datatrove gets")
+    arguments.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="of one process and two, in turn: medians"
+    )
     arguments.add_argument("--adversarial-documents", type=int, default=10_000, metavar="N")
     arguments.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     arguments.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     arguments.add_argument("--scratch", type=Path, help="a folder for corpora, kept; default: a temporary one")
     arguments.add_argument("--json", action="store_true", help="print one object {figure: value} as the last line")
     options = arguments.parse_args()
-    options.documents = max(1000, options.documents)
+    options.documents, options.rounds = max(1000, options.documents), max(1, options.rounds)
 
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as temporary:
