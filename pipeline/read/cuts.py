@@ -28,7 +28,7 @@ def cuts(file: File, form: str, target_bytes: int) -> list[int]:
         return []
     with open_file(file.path) as opened:
         feed = Feed(opened)
-        kind = packing(feed.at(0, 8))
+        kind = packing(feed.at(0, 10))
         finder: Callable[[Feed, Iterator[int]], Iterator[int]]
         if form == "jsonl" and kind == "plain":
             finder = _lines

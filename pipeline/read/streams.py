@@ -22,6 +22,8 @@ MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
 # Where a member is looked for, its header must also name a usual strength and a system (RFC 1952): compressed data look
 # like that once in 10^10 bytes. Wget writes the reserved strength 3.
 GZIP = re.compile(rb"\x1f\x8b\x08[\x00-\x1f].{4}[\x00\x02-\x04][\x00-\x1f\xff]", re.DOTALL)
+# The first member of a file with one of its first bytes wrong: no text has such control characters.
+GZIP_DAMAGED = re.compile(rb"(?:.\x8b\x08|\x1f.\x08)[\x00-\x1f].{4}[\x00\x02-\x04][\x00-\x1f\xff]", re.DOTALL)
 ZSTD = re.compile(rb"\x28\xb5\x2f\xfd[\x00-\xff]", re.DOTALL)
 ZSTD_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 
@@ -78,8 +80,8 @@ class Feed:
 
 
 def packing(head: bytes | memoryview) -> str:
-    """Return `gzip`, `zstd` or `plain`, by a file's first bytes."""
-    if bytes(head[:2]) == b"\x1f\x8b":
+    """Return `gzip`, `zstd` or `plain`, by a file's first bytes: of gzip's three one may be wrong, which costs one member."""
+    if bytes(head[:2]) == b"\x1f\x8b" or GZIP_DAMAGED.match(head):
         return "gzip"
     return "zstd" if ZSTD.match(head) or ZSTD_SKIPPABLE.match(head) else "plain"
 
@@ -87,7 +89,7 @@ def packing(head: bytes | memoryview) -> str:
 def events(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[Event]:
     """Yield what a file holds from byte `start`, where a member or a record starts, up to one that starts at `stop`."""
     feed = Feed(file)
-    kind = packing(feed.at(0, 8))
+    kind = packing(feed.at(0, 10))
     if kind == "gzip":
         return gunzip(feed, start, stop)
     if kind == "zstd":

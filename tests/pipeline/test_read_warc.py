@@ -111,6 +111,18 @@ def test_a_request_cut_short_in_the_middle_of_a_line_costs_no_page(tmp_path: Pat
         assert [reject.offset for reject in rejects] == ([sum(map(len, CRAWL[:30]))] if kept > 150 else [])
 
 
+@pytest.mark.parametrize("wrong", [0, 0x20, 0xFF])
+def test_a_wrong_byte_at_the_start_of_a_packed_file_costs_one_record(tmp_path: Path, wrong: int) -> None:
+    """The packing is known by those bytes: as plain text the file would have no record at all."""
+    for place in range(10):
+        first = bytearray(MEMBERS[0])
+        first[place] = wrong
+        (tmp_path / "a.warc.gz").write_bytes(b"".join([first, *MEMBERS[1:]]))
+        rows, _ = read_all("warc", tmp_path)
+        assert numbers(rows)[-PAGES + 1 :] == list(range(1, PAGES))
+        assert read_all("warc", tmp_path, target_bytes=5000)[0] == rows
+
+
 @given(st.sets(st.integers(0, PAGES * 2 - 1), max_size=8), st.integers(1000, 15_000), st.booleans(), st.data())
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_units_of_a_file_give_the_records_of_the_file(

@@ -16,14 +16,15 @@ pytest.importorskip("pandas")
 
 
 def said(script: str, folder: Path | None = None) -> str:
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script],
-        check=True,
         capture_output=True,
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    ).stdout.strip()
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_beam_comes_without_what_no_graph_of_ours_uses_and_that_can_be_imported_afterwards():
