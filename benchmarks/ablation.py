@@ -97,10 +97,12 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=Path("ablation"))
     arguments.add_argument(
-        "--megabytes", type=float, default=14, help="characters of the pool, in millions (default: 14)"
+        "--megabytes", type=float, default=14, help="characters of the pool, in millions: at least 8 (default: 14)"
     )
     arguments.add_argument("--tokens", type=int, default=800_000)
     arguments.add_argument("--seeds", type=int, default=2)
     arguments.add_argument("--pool-only", action="store_true", help="make pool and shards, and train nothing")
     given = arguments.parse_args()
+    if given.megabytes < 8:
+        arguments.error("--megabytes: at least 8 are wanted: a smaller pool has no short chapters to repeat")
     sys.exit(measure(given.out, given.megabytes, given.tokens, given.seeds, given.pool_only))
