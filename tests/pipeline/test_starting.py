@@ -21,7 +21,7 @@ def said(script: str, folder: Path | None = None) -> str:
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(folder or "")])},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
