@@ -158,7 +158,7 @@ def walk(members: Members, threshold: float | None) -> Removed:
     A copy of an earlier member of its component is an exact duplicate of it. Another one is a near duplicate if its
     Jaccard similarity to a kept member of its component, with which it shares a band hash, is at least `threshold`; its
     survivor is the most similar such member, the earliest of equals. Copies of a near duplicate have its survivor and
-    similarity. Of very many such members some are left out: filters.kernels.near says which.
+    similarity. Of very many members some are left out: filters.kernels.near says which.
     """
     order = _order(members)
     members = members.take(order)

@@ -24,6 +24,8 @@ COUNTED = 16
 Those decide, but where pages of one template are all about as alike as the threshold: 10,000 such pages cost twenty times
 what others do when all their shingles are compared, and twice as much so.
 """
+LONG, COUNTED_OF_LONG = 1 << 14, 512
+"""Parities of sets of more shingles than this tell little, as a text of 100 KB has: so many are compared with such a one."""
 
 PARITY_WORDS = 64
 """64-bit words of a member's parities: bit b is the parity of how many of its shingles have b as their low bits.
@@ -157,7 +159,7 @@ def walk(
                 hopeful[hopes], at_most[hopes] = candidate, most_alike(size, parities, row, candidate)
                 if at_most[hopes] >= threshold:
                     hopes += 1
-        for _ in range(min(hopes, COUNTED)):
+        for _ in range(min(hopes, COUNTED if size[row] <= LONG else COUNTED_OF_LONG)):
             hope = np.argmax(at_most[:hopes])
             candidate = hopeful[hope]
             if at_most[hope] < bar:

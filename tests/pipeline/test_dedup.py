@@ -243,3 +243,19 @@ def test_the_most_similar_of_hundreds_that_are_about_as_alike_as_the_threshold_i
     survivor, similarity = near.walk(first, np.zeros(count, np.int8), bands, address, np.full(count, size), 0.8)
     assert np.flatnonzero(survivor >= 0).tolist() == [count - 1]
     assert (survivor[-1], similarity[-1]) == (123, 980 / 1020)
+
+
+@pytest.mark.parametrize("size", [16_000, 80_000])
+def test_a_copy_of_a_long_text_is_found_among_many_of_one_template(size):
+    """Parities of long sets say little; what is copied is 0.8 alike, the others 0.6."""
+    random = np.random.default_rng(6)
+    count, shared = 100, size * 3 // 4
+    numbers = random.integers(0, 1 << 63, (count, size), dtype=np.uint64)
+    numbers[:, :shared] = numbers[0, :shared]
+    numbers[-1, shared : size * 8 // 9 + 50] = numbers[30, shared : size * 8 // 9 + 50]
+    numbers = np.sort(numbers, axis=1)
+    bands = random.integers(0, 1 << 63, (count, 3), dtype=np.uint64)
+    bands[:, 1] = 7
+    first, address = np.arange(count), numbers.ctypes.data + 8 * size * np.arange(count)
+    survivor, _ = near.walk(first, np.zeros(count, np.int8), bands, address, np.full(count, size), 0.75)
+    assert [(row, survivor[row]) for row in np.flatnonzero(survivor >= 0)] == [(count - 1, 30)]
