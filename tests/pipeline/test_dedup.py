@@ -248,7 +248,7 @@ def test_the_most_similar_of_hundreds_that_are_about_as_alike_as_the_threshold_i
 @pytest.mark.parametrize("size", [16_000, 80_000])
 def test_a_copy_of_a_long_text_is_found_among_many_of_one_template(size):
     """Parities of long sets say little; what is copied is 0.8 alike, the others 0.6."""
-    random = np.random.default_rng(6)
+    random = np.random.default_rng(5)
     count, shared = 100, size * 3 // 4
     numbers = random.integers(0, 1 << 63, (count, size), dtype=np.uint64)
     numbers[:, :shared] = numbers[0, :shared]
